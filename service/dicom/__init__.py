@@ -1,0 +1,1 @@
+"""DICOM datasets <-> domain records, in memory: no sockets, no paths, no clock."""

@@ -1,0 +1,167 @@
+"""Grid and Volume: an array and where its voxels lie in the patient (LPS mm)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import ArrayLike, NDArray
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+def read_only(array: NDArray[np.generic]) -> None:
+    """Make `array` refuse writes; arrays inside frozen records are shared between stages."""
+    array.flags.writeable = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """A regular lattice of voxels in patient space.
+
+    Attributes
+    ----------
+    shape
+        ``(nk, nj, ni)``: slices, rows, columns - the shape of the array that lies on it.
+    affine
+        4x4 float64; maps ``(i, j, k, 1)`` (column, row, slice; the *centre* of the first voxel
+        is ``(0, 0, 0)``) to LPS mm. Note the index order is the reverse of the array's.
+    """
+
+    shape: tuple[int, int, int]
+    affine: Float64
+
+    def __post_init__(self) -> None:
+        affine = np.array(self.affine, dtype=np.float64)
+        if affine.shape != (4, 4) or not np.isfinite(affine).all():
+            raise ValueError(f"affine must be a finite 4x4 matrix, got {affine!r}")
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise ValueError(f"shape must be three positive integers, got {self.shape!r}")
+        if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+            raise ValueError("affine is singular: the three voxel directions are not independent")
+        read_only(affine)
+        object.__setattr__(self, "affine", affine)
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+
+    def __repr__(self) -> str:
+        spacing = ", ".join(f"{s:.3f}" for s in self.spacing)
+        return f"Grid(shape={self.shape}, spacing_ijk=({spacing}))"
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size in mm along ``(i, j, k)``."""
+        s = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(s[0]), float(s[1]), float(s[2])
+
+    @property
+    def directions(self) -> Float64:
+        """3x3; column c is the LPS unit vector of index axis c of ``(i, j, k)``."""
+        return np.asarray(self.affine[:3, :3] / np.asarray(self.spacing))
+
+    @property
+    def origin(self) -> Float64:
+        """LPS mm of the centre of the first voxel."""
+        return np.asarray(self.affine[:3, 3])
+
+    @property
+    def centre(self) -> Float64:
+        """LPS mm of the middle of the lattice."""
+        nk, nj, ni = self.shape
+        return np.asarray(self.to_world(np.array([[(ni - 1) / 2, (nj - 1) / 2, (nk - 1) / 2]]))[0])
+
+    def to_world(self, indices_ijk: ArrayLike) -> Float64:
+        """``(N, 3)`` continuous indices ``(i, j, k)`` -> ``(N, 3)`` LPS mm."""
+        ijk = np.asarray(indices_ijk, dtype=np.float64)
+        return np.asarray(ijk @ self.affine[:3, :3].T + self.affine[:3, 3])
+
+    def to_index(self, points_lps: ArrayLike) -> Float64:
+        """``(N, 3)`` LPS mm -> ``(N, 3)`` continuous indices ``(i, j, k)``."""
+        p = np.asarray(points_lps, dtype=np.float64) - self.affine[:3, 3]
+        return np.asarray(np.linalg.solve(self.affine[:3, :3], p.T).T)
+
+    def same_as(self, other: Grid, tolerance_mm: float = 1e-3) -> bool:
+        """Same shape, and every corner within `tolerance_mm`."""
+        if self.shape != other.shape:
+            return False
+        nk, nj, ni = self.shape
+        corners = np.array([[i, j, k] for i in (0, ni - 1) for j in (0, nj - 1) for k in (0, nk - 1)])
+        gap = np.linalg.norm(self.to_world(corners) - other.to_world(corners), axis=1)
+        return bool(gap.max() <= tolerance_mm)
+
+    @staticmethod
+    def axis_aligned(shape: tuple[int, int, int], spacing_mm: float | Sequence[float], centre_lps: ArrayLike) -> Grid:
+        """A grid along the LPS axes (i -> L, j -> P, k -> S) around `centre_lps`."""
+        spacing = np.broadcast_to(np.asarray(spacing_mm, dtype=np.float64), (3,))
+        nk, nj, ni = shape
+        affine = np.eye(4)
+        affine[:3, :3] = np.diag(spacing)
+        half = spacing * (np.array([ni, nj, nk]) - 1) / 2
+        affine[:3, 3] = np.asarray(centre_lps, dtype=np.float64) - half
+        return Grid(shape, affine)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Volume:
+    """A scalar image on a grid.
+
+    Attributes
+    ----------
+    array
+        float32, ``[k, j, i]``, read-only.
+    grid
+        Where the voxels lie (LPS mm).
+    frame_of_reference_uid
+        DICOM Frame of Reference UID (0020,0052) of that space; empty when unknown (NIfTI).
+    """
+
+    array: Float32
+    grid: Grid
+    frame_of_reference_uid: str = ""
+
+    def __post_init__(self) -> None:
+        array = np.ascontiguousarray(self.array, dtype=np.float32)
+        if array.shape != self.grid.shape:
+            raise ValueError(f"array shape {array.shape} does not fit grid shape {self.grid.shape}")
+        if array is self.array or np.shares_memory(array, self.array):
+            array = array.view()
+        read_only(array)
+        object.__setattr__(self, "array", array)
+
+    def __repr__(self) -> str:
+        return f"Volume({self.grid!r}, float32)"
+
+    def with_array(self, array: Float32) -> Volume:
+        """The same place, other values."""
+        return Volume(array, self.grid, self.frame_of_reference_uid)
+
+    def to_sitk(self) -> sitk.Image:
+        """A SimpleITK image (LPS, as ITK's own convention); copies the array.
+
+        Raises
+        ------
+        ValueError
+            The voxel directions are not orthogonal, which ITK images cannot express.
+        """
+        directions = self.grid.directions
+        if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-4:
+            raise ValueError("sheared grid: ITK images need orthogonal voxel directions")
+        image = sitk.GetImageFromArray(self.array)
+        image.SetSpacing(self.grid.spacing)
+        image.SetOrigin(self.grid.origin.tolist())
+        image.SetDirection(directions.ravel().tolist())
+        return image
+
+    @staticmethod
+    def from_sitk(image: sitk.Image, frame_of_reference_uid: str = "") -> Volume:
+        """From a 3D SimpleITK image; the array is copied as float32."""
+        affine = np.eye(4)
+        directions = np.array(image.GetDirection()).reshape(3, 3)
+        affine[:3, :3] = directions * np.array(image.GetSpacing())
+        affine[:3, 3] = image.GetOrigin()
+        array = sitk.GetArrayFromImage(image).astype(np.float32)
+        shape = (int(array.shape[0]), int(array.shape[1]), int(array.shape[2]))
+        return Volume(array, Grid(shape, affine), frame_of_reference_uid)

@@ -1,0 +1,1 @@
+"""Models: their manifest, the Predictor protocol, and the onnxruntime adapter."""

@@ -1,0 +1,1 @@
+"""EDGE: durable steps (DBOS) behind a thin port."""

@@ -1,0 +1,1 @@
+"""EDGE, read-mostly: status page, metrics, health, audit."""

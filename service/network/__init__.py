@@ -1,0 +1,1 @@
+"""EDGE: DICOM networking; the only importer of pynetdicom."""
