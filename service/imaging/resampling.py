@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from service.imaging.rigid import RigidTransform
 from service.imaging.volume import Float32, Grid, Volume
 
+_FILTER_MARGIN = 16  # voxels; beyond it neither the Gaussian nor the spline feels a cut
 _INTERPOLATORS = {0: sitk.sitkNearestNeighbor, 1: sitk.sitkLinear, 3: sitk.sitkBSpline}
 
 
@@ -33,7 +34,11 @@ def resample(
         Smooth first along axes where `grid` is coarser, with a Gaussian of half the ratio in
         source voxels, so that thin structures average instead of flickering.
     """
-    image = volume.to_sitk()
+    transform = transform or RigidTransform.identity()
+    needed = _needed_part(volume, grid, transform, margin=2 if order < 3 and not antialias else _FILTER_MARGIN)
+    if needed is None:
+        return Volume(np.full(grid.shape, outside, dtype=np.float32), grid, volume.frame_of_reference_uid)
+    image = needed.to_sitk()
     if antialias:
         image = _smooth_for(image, grid)
     reference = sitk.Image([int(n) for n in reversed(grid.shape)], sitk.sitkUInt8)
@@ -43,7 +48,7 @@ def resample(
     moved = sitk.Resample(
         image,
         reference,
-        (transform or RigidTransform.identity()).to_sitk(),
+        transform.to_sitk(),
         _INTERPOLATORS[order],
         float(outside),
         sitk.sitkFloat32,
@@ -67,6 +72,22 @@ def sample(volume: Volume, points_lps: ArrayLike, *, outside: float = float("nan
         i, j, k = np.minimum(low + step, limits - 1).T
         total += weight * volume.array[k, j, i]
     return np.where(inside, total, outside).astype(np.float32)
+
+
+def _needed_part(volume: Volume, grid: Grid, transform: RigidTransform, margin: int) -> Volume | None:
+    """The box of `volume` that the voxels of `grid` fall into, widened by `margin` voxels; None if there is none."""
+    ends = [(0, n - 1) for n in reversed(grid.shape)]
+    corners = np.array([[i, j, k] for i in ends[0] for j in ends[1] for k in ends[2]])
+    ijk = volume.grid.to_index(transform.map(grid.to_world(corners)))
+    size = np.array(volume.grid.shape[::-1])
+    low = np.clip(np.floor(ijk.min(axis=0)).astype(int) - margin, 0, size)
+    high = np.clip(np.ceil(ijk.max(axis=0)).astype(int) + margin + 1, 0, size)
+    if (high - low < 1).any():
+        return None
+    (i0, j0, k0), (i1, j1, k1) = low, high
+    affine = volume.grid.affine.copy()
+    affine[:3, 3] = volume.grid.to_world(low[None])[0]
+    return Volume(volume.array[k0:k1, j0:j1, i0:i1], Grid((int(k1 - k0), int(j1 - j0), int(i1 - i0)), affine))
 
 
 def _smooth_for(image: sitk.Image, grid: Grid) -> sitk.Image:

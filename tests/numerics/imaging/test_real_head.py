@@ -1,0 +1,74 @@
+"""The whole imaging chain on the real head, with a delayed series made from it."""
+
+import numpy as np
+import pytest
+
+from service.imaging import quality
+from service.imaging.anatomy import find_anatomy
+from service.imaging.normalisation import measure_orbital_fat
+from service.imaging.registration import register
+from service.imaging.rigid import RigidTransform
+from tests.builders.heads import Head, default_grid, head_volume
+from tests.builders.real_head import delayed_from, load_real_head, needs_head
+
+pytestmark = [*needs_head, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def head():
+    return load_real_head()
+
+
+@pytest.fixture(scope="module")
+def anatomy(head):
+    return find_anatomy(head)
+
+
+def _verdicts(head, delayed, anatomy, registration):
+    pair = quality.align(head, delayed, registration.transform, anatomy)
+    before = measure_orbital_fat(head, anatomy)
+    after = measure_orbital_fat(delayed, anatomy, registration.transform)
+    return (
+        quality.check_volume(head)
+        + quality.check_anatomy(head, anatomy)
+        + quality.check_registration(registration, pair, anatomy, delayed.grid)
+        + quality.check_normalisation(pair, anatomy, fat_baseline=before, fat_delayed=after)
+        + quality.check_tracer(pair, anatomy, fat_baseline=before.median, fat_delayed=after.median)
+    )
+
+
+def test_anatomy_is_where_a_reader_sees_it(anatomy):
+    """Globe centres read off the images by eye, LPS mm."""
+    assert np.linalg.norm(anatomy.left_orbit.globe_centre - [30, -64, 11]) < 4
+    assert np.linalg.norm(anatomy.right_orbit.globe_centre - [-27, -65, 9]) < 4
+    assert 1.1 < anatomy.brain.sum() * 8e-6 < 1.6
+    assert 6 < anatomy.lateral_ventricles.sum() * 8e-3 < 30
+    assert len(anatomy.left_orbit.fat_points) > 200
+    assert len(anatomy.right_orbit.fat_points) > 200
+
+
+@pytest.mark.parametrize(
+    ("angles", "shift"), [((3, -2, 4), (5, -4, 6)), ((12, -8, 10), (15, -10, 12)), ((-8, 3, -6), (-10, 8, -12))]
+)
+def test_motion_is_recovered_and_every_check_passes(angles, shift, head, anatomy):
+    truth = RigidTransform.from_euler(angles, shift, anatomy.brain_centre)
+    delayed = delayed_from(head, truth)
+    found = register(head, delayed, centre=anatomy.brain_centre)
+    points = anatomy.grid.to_world(np.argwhere(anatomy.brain)[::50, ::-1])
+    error = np.linalg.norm(found.transform.map(points) - truth.map(points), axis=1)
+    assert error.mean() < 0.2
+    assert error.max() < 0.4
+    assert _verdicts(head, delayed, anatomy, found).rejections == ()
+
+
+def test_without_tracer_only_that_is_said(head, anatomy):
+    truth = RigidTransform.from_euler((4, 2, -3), (3, -5, 4), anatomy.brain_centre)
+    delayed = delayed_from(head, truth, tracer=0.0)
+    found = register(head, delayed, centre=anatomy.brain_centre)
+    assert {r.code for r in _verdicts(head, delayed, anatomy, found).rejections} == {"NO_TRACER"}
+
+
+def test_another_head_is_refused_as_another_head(head, anatomy):
+    other = head_volume(Head(noise=0.02), default_grid(2.0))
+    found = register(head, other, centre=anatomy.brain_centre)
+    assert "NOT_THE_SAME_HEAD" in {r.code for r in _verdicts(head, other, anatomy, found).rejections}
