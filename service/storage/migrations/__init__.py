@@ -1,0 +1,1 @@
+"""Alembic environment of the ledger; run by `service.storage.database.migrate`."""

@@ -1,0 +1,308 @@
+"""The spool: received instances and finished results as durable files.
+
+::
+
+    <root>/objects/<2 hex>/<sha256 of SOP Instance UID>-<sha256 of content>.dcm
+    <root>/incoming/<token>/      half-written files of one live process (holds a lock)
+    <root>/results/<case id>/r<revision>/
+
+A file under its final name is complete and synced. No path contains a peer's text.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import itertools
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from service.dicom.records import StoredInstance
+from service.errors import StorageUnavailable
+from service.storage.durable import NO_SPACE, disk_faults, make_directory, sync_directory, sync_tree, write_file
+from service.storage.part10 import FileMeta, encode_head, split_file
+
+DEFAULT_MIN_FREE_BYTES = 2 * 1024**3
+"""Room for the case in work (two series, its result) and the ledger on top of the instance being received."""
+_CASE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DamagedFile:
+    """A file in the spool that is not the object its name promises."""
+
+    relative_path: str
+    problem: str
+
+
+class Spool:
+    """Durable files below one root directory; any number of threads and processes may share it.
+
+    Parameters
+    ----------
+    root
+        Created when missing. Must be on one local file system.
+    min_free_bytes
+        `write` refuses when less than this would be left.
+
+    Raises
+    ------
+    StorageUnavailable
+        The root cannot be created or written.
+    """
+
+    def __init__(self, root: Path, *, min_free_bytes: int = DEFAULT_MIN_FREE_BYTES) -> None:
+        self.root = root
+        self._min_free_bytes = min_free_bytes
+        self._objects = root / "objects"
+        self._results = root / "results"
+        self._serial = itertools.count()
+        with disk_faults():
+            for directory in (self._objects, self._results, root / "incoming"):
+                make_directory(directory)
+            _remove_dead_incoming(root / "incoming")
+            self._incoming, self._lock = _own_incoming(root / "incoming")
+
+    def close(self) -> None:
+        """Give up the directory for half-written files."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+            shutil.rmtree(self._incoming, ignore_errors=True)
+
+    @property
+    def free_bytes(self) -> int:
+        """Bytes an unprivileged writer can still use on the spool's file system."""
+        with disk_faults():
+            return shutil.disk_usage(self.root).free
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another instance would be accepted; associations are refused when not."""
+        return self.free_bytes >= self._min_free_bytes
+
+    def require_room(self, n_bytes: int = 0) -> None:
+        """Raise `StorageUnavailable` unless `n_bytes` fit above the reserve."""
+        free = self.free_bytes
+        if free - n_bytes < self._min_free_bytes:
+            raise StorageUnavailable(
+                f"the spool is short of space: {free} bytes free, {self._min_free_bytes + n_bytes} needed"
+            )
+
+    def write(
+        self,
+        encoded_dataset: bytes,
+        *,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+        calling_ae: str,
+        now: datetime,
+    ) -> StoredInstance:
+        """Store one received data set as a Part 10 file; durable when this returns.
+
+        The data set is kept byte for byte. The same content again is the same file, which is
+        left as it is; other content under the same SOP Instance UID is a second file, and the
+        ledger reports the conflict.
+
+        Raises
+        ------
+        StorageUnavailable
+            Too little space, or the file system failed; nothing is left behind.
+        """
+        content = hashlib.sha256(transfer_syntax_uid.encode() + b"\0")
+        content.update(encoded_dataset)
+        uid_hash = hashlib.sha256(sop_instance_uid.encode()).hexdigest()
+        target = self._objects / uid_hash[:2] / f"{uid_hash}-{content.hexdigest()}.dcm"
+        head = encode_head(
+            FileMeta(
+                sop_class_uid=sop_class_uid,
+                sop_instance_uid=sop_instance_uid,
+                transfer_syntax_uid=transfer_syntax_uid,
+                calling_ae=calling_ae,
+            )
+        )
+        with disk_faults():
+            kept = self._intact(target, encoded_dataset)
+            if kept is None:
+                self.require_room(len(head) + len(encoded_dataset))
+                self._place(target, head, encoded_dataset)
+                kept = head + encoded_dataset
+            else:
+                sync_directory(target.parent)  # the first writer may not have come so far yet
+        return StoredInstance(
+            sop_instance_uid=sop_instance_uid,
+            sop_class_uid=sop_class_uid,
+            transfer_syntax_uid=transfer_syntax_uid,
+            relative_path=target.relative_to(self.root).as_posix(),
+            sha256=hashlib.sha256(kept).hexdigest(),
+            size_bytes=len(kept),
+            calling_ae=calling_ae,
+            received_at=now,
+        )
+
+    @staticmethod
+    def _intact(target: Path, encoded_dataset: bytes) -> bytes | None:
+        """Content of the file already there, or None when there is none or it was damaged since."""
+        try:
+            found = target.read_bytes()
+            _, offset = split_file(found)
+        except (FileNotFoundError, ValueError):
+            return None
+        return found if found[offset:] == encoded_dataset else None
+
+    def _place(self, target: Path, *chunks: bytes) -> None:
+        make_directory(target.parent)
+        part = self._incoming / f"{next(self._serial)}.part"
+        write_file(part, *chunks)
+        try:
+            part.rename(target)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+        sync_directory(target.parent)
+
+    def path(self, stored: StoredInstance) -> Path:
+        """Absolute path of a stored instance's Part 10 file.
+
+        Raises
+        ------
+        StorageUnavailable
+            The file is not there.
+        """
+        path = self.root / stored.relative_path
+        if not path.is_file():
+            raise StorageUnavailable(f"the spool has lost {stored.relative_path}")
+        return path
+
+    def read(self, stored: StoredInstance) -> bytes:
+        """The whole Part 10 file, checked against its SHA-256.
+
+        Raises
+        ------
+        StorageUnavailable
+            The file is missing, unreadable or altered.
+        """
+        with disk_faults():
+            content = self.path(stored).read_bytes()
+        if hashlib.sha256(content).hexdigest() != stored.sha256:
+            raise StorageUnavailable(f"the spool's {stored.relative_path} was altered since it was received")
+        return content
+
+    def scan(self, *, skip: Callable[[str], bool] = lambda _: False) -> Iterator[StoredInstance | DamagedFile]:
+        """Object files, described from the file alone; the source for rebuilding the ledger.
+
+        Relative paths for which `skip` is true are passed over without opening the file.
+        `received_at` is the file's modification time, `calling_ae` comes from the file meta.
+        """
+        for path in sorted(self._objects.glob("*/*.dcm")):
+            relative = path.relative_to(self.root).as_posix()
+            if skip(relative):
+                continue
+            with disk_faults():
+                content = path.read_bytes()
+                modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            try:
+                meta, offset = split_file(content)
+            except ValueError as fault:
+                yield DamagedFile(relative_path=relative, problem=str(fault))
+                continue
+            digest = hashlib.sha256(meta.transfer_syntax_uid.encode() + b"\0" + content[offset:]).hexdigest()
+            if not path.stem.endswith(digest):
+                yield DamagedFile(relative_path=relative, problem="content does not match the hash in its name")
+                continue
+            yield StoredInstance(
+                sop_instance_uid=meta.sop_instance_uid,
+                sop_class_uid=meta.sop_class_uid,
+                transfer_syntax_uid=meta.transfer_syntax_uid,
+                relative_path=relative,
+                sha256=hashlib.sha256(content).hexdigest(),
+                size_bytes=len(content),
+                calling_ae=meta.calling_ae,
+                received_at=modified,
+            )
+
+    def result_path(self, case_id: str, revision: int) -> Path:
+        """Where the result of this revision is once it has been published."""
+        if not _CASE_ID.fullmatch(case_id) or revision < 1:
+            raise ValueError("a result needs a case id of letters, digits, - or _ and a revision from 1")
+        return self._results / case_id / f"r{revision}"
+
+    def publish_result(self, case_id: str, revision: int, build: Callable[[Path], None]) -> Path:
+        """Let `build` fill a fresh directory, then publish it whole; durable when this returns.
+
+        A published result is never built again or altered: the second call returns the first
+        one's directory without calling `build`.
+
+        Raises
+        ------
+        StorageUnavailable
+            Too little space, or the file system failed; nothing is published.
+        """
+        target = self.result_path(case_id, revision)
+        if target.is_dir():
+            with disk_faults():
+                sync_directory(target.parent)
+            return target
+        self.require_room()
+        draft = self._incoming / f"{next(self._serial)}.result"
+        try:
+            with disk_faults():
+                draft.mkdir()
+            with disk_faults(only=NO_SPACE):  # other faults of `build` are its own, and its caller's to judge
+                build(draft)
+            with disk_faults():
+                sync_tree(draft)
+                make_directory(target.parent)
+                try:
+                    draft.rename(target)
+                except OSError as fault:
+                    # Another worker published the same revision meanwhile; both were made from the same input.
+                    if fault.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                        raise
+                sync_directory(target.parent)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        return target
+
+
+def _own_incoming(incoming: Path) -> tuple[Path, int]:
+    """A new locked directory for this process, and the descriptor that holds the lock.
+
+    The kernel drops the lock however the process ends, so leftovers of the dead can be told from the living.
+    """
+    while True:
+        directory = incoming / secrets.token_hex(8)
+        directory.mkdir()
+        try:
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue  # another start took it for a leftover before it was locked
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if directory.is_dir():
+            return directory, descriptor
+        os.close(descriptor)
+
+
+def _remove_dead_incoming(incoming: Path) -> None:
+    """Remove half-written files whose process is gone; those were never acknowledged."""
+    for directory in incoming.iterdir():
+        try:
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # another process was quicker, or a stray file that is not ours
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import tempfile
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from service.cases import CaseOutcome, CaseState
+from service.errors import PermanentError, Reason
+from service.storage.case_rows import TRANSITIONS, IllegalTransition, UnknownCase
+from service.storage.identifiers import case_id_for, held_case_id
+from service.storage.ledger import Ledger
+from service.storage.work_ledger import DeliveryState
+from tests.builders.received import NOON
+
+S = CaseState
+PAIR = {"baseline_series_uid": "1.1", "delayed_series_uid": "1.2"}
+CASE = case_id_for("1.1", "1.2")
+WHY = Reason(code="NO_INJECTION_TIME", message="supply it", measured=None, limit="0.5-3 h")
+
+
+def _open(ledger: Ledger, state: CaseState = S.QUEUED, **facts: object):
+    return ledger.cases.open(CASE, state=state, patient_key="k", now=NOON, **{**PAIR, **facts})
+
+
+def _walk(ledger: Ledger, *states: CaseState, **last: object) -> None:
+    for state in states:
+        facts = last if state is states[-1] else {}
+        ledger.cases.transition(CASE, expected=tuple(S), to=state, now=NOON, **facts)
+
+
+def test_case_ids_are_stable_and_say_nothing() -> None:
+    assert case_id_for("1.1", "1.2") == CASE
+    assert case_id_for("1.2", "1.1") != CASE
+    assert len(CASE) == 13
+    assert held_case_id("k", ["a", "b"]) == held_case_id("k", ["b", "a"])
+
+
+def test_opening_the_same_pair_again_changes_nothing(ledger: Ledger) -> None:
+    first = _open(ledger, injection_time=datetime(2026, 3, 4, 8, 0), hours_after_injection=1.5)
+    ledger.cases.transition(CASE, expected=[S.QUEUED], to=S.RUNNING, now=NOON)
+    again = _open(ledger, hours_after_injection=9.0)
+
+    assert again.state is S.RUNNING
+    assert again.hours_after_injection == 1.5
+    assert first.injection_time == datetime(2026, 3, 4, 8, 0)
+    assert [event.kind for event in ledger.cases.events(CASE)] == ["queued", "running"]
+
+
+def test_a_held_case_is_queued_when_pairing_no_longer_doubts(ledger: Ledger) -> None:
+    held = _open(ledger, S.HELD, reasons=[WHY])
+    assert held.reasons == (WHY,)
+    assert _open(ledger, S.HELD, reasons=[WHY]) == held
+    assert _open(ledger).state is S.QUEUED
+    assert [event.kind for event in ledger.cases.events(CASE)] == ["held", "queued"]
+
+
+def test_a_case_moves_only_from_where_it_is_expected(ledger: Ledger) -> None:
+    _open(ledger)
+    with pytest.raises(IllegalTransition, match="queued and cannot become sending"):
+        ledger.cases.transition(CASE, expected=[S.RUNNING], to=S.SENDING, now=NOON)
+    with pytest.raises(IllegalTransition):
+        ledger.cases.transition(CASE, expected=[S.QUEUED], to=S.RUNNING, revision=2, now=NOON)
+    assert ledger.cases.case(CASE).state is S.QUEUED
+    assert len(ledger.cases.events(CASE)) == 1
+
+
+def test_an_unknown_case_is_named(ledger: Ledger) -> None:
+    with pytest.raises(UnknownCase, match="c000"):
+        ledger.cases.case("c000")
+
+
+def test_a_retry_is_a_new_revision(ledger: Ledger) -> None:
+    _open(ledger)
+    ledger.cases.fail(CASE, 1, [WHY], retrying=False, now=NOON)
+    case = ledger.cases.requeue(CASE, now=NOON)
+    assert (case.state, case.revision, case.reasons, case.outcome) == (S.QUEUED, 2, (), None)
+
+
+def test_only_a_refusal_may_be_retried_once_done(ledger: Ledger) -> None:
+    _open(ledger)
+    _walk(ledger, S.RUNNING, S.SENDING, S.DONE, outcome=CaseOutcome.PREDICTED)
+    with pytest.raises(IllegalTransition):
+        ledger.cases.requeue(CASE, now=NOON)
+    with pytest.raises(IllegalTransition):
+        ledger.cases.discard(CASE, now=NOON)
+
+
+def test_a_peer_that_is_down_for_days_leaves_one_line(ledger: Ledger) -> None:
+    _open(ledger)
+    _walk(ledger, S.RUNNING, S.SENDING)
+    for hour in range(50):
+        ledger.cases.fail(CASE, 1, [WHY], retrying=True, now=NOON + timedelta(hours=hour))
+    assert [event.kind for event in ledger.cases.events(CASE)] == ["queued", "running", "sending", "failed"]
+    assert ledger.cases.unfinished() == (ledger.cases.case(CASE),)
+
+    ledger.cases.fail(CASE, 1, [WHY], retrying=False, now=NOON)
+    assert ledger.cases.unfinished() == ()
+
+
+def test_releasing_an_undecided_case_opens_the_chosen_pair(ledger: Ledger) -> None:
+    held_id = held_case_id("k", ["1.1", "1.2", "1.3"])
+    ledger.cases.open(
+        held_id, state=S.HELD, patient_key="k", other_series_uids=["1.1", "1.2", "1.3"], reasons=[WHY], now=NOON
+    )
+    with pytest.raises(PermanentError, match="needs a baseline"):
+        ledger.cases.release(held_id, baseline_series_uid="1.1", now=NOON)
+
+    case = ledger.cases.release(
+        held_id, baseline_series_uid="1.1", delayed_series_uid="1.2", injection_time=NOON, now=NOON
+    )
+
+    assert (case.case_id, case.state, case.injection_time) == (CASE, S.QUEUED, NOON)
+    assert ledger.cases.case(held_id).state is S.DISCARDED
+    assert ledger.cases.consumers(["1.1", "1.2", "1.3"]) == {"1.1": (CASE,), "1.2": (CASE,)}
+    with pytest.raises(IllegalTransition):
+        ledger.cases.release(held_id, baseline_series_uid="1.1", delayed_series_uid="1.2", now=NOON)
+
+
+def test_deliveries_are_planned_once_and_counted_on_the_case(ledger: Ledger) -> None:
+    _open(ledger)
+    deliveries = ledger.deliveries
+    for _ in range(2):
+        deliveries.plan(CASE, 1, ["PACS", "WORKSTATION"], ["9.1", "9.2"], NOON)
+    deliveries.mark(CASE, 1, "PACS", ["9.1", "9.2"], DeliveryState.SENT, status="0x0000", now=NOON)
+    deliveries.mark(CASE, 1, "PACS", ["9.1"], DeliveryState.CONFIRMED, now=NOON)
+    deliveries.mark(CASE, 1, "PACS", ["9.1"], DeliveryState.FAILED, now=NOON)  # too late: it is confirmed
+
+    assert [d.state for d in deliveries.of(CASE, 1, "PACS")] == [DeliveryState.CONFIRMED, DeliveryState.SENT]
+    assert (ledger.cases.case(CASE).delivered, ledger.cases.case(CASE).deliverable) == (1, 4)
+    assert deliveries.counts()[DeliveryState.PENDING] == 2
+
+
+def test_a_dead_worker_is_claimed_by_one_and_again_if_that_one_dies(ledger: Ledger) -> None:
+    workers, silent = ledger.workers, timedelta(seconds=60)
+    workers.beat("a", NOON)
+    later = NOON + timedelta(seconds=61)
+    workers.beat("b", later)
+    workers.beat("c", later)
+
+    assert workers.claim_dead("b", silent_for=silent, now=later) == ("a",)
+    assert workers.claim_dead("c", silent_for=silent, now=later) == ()
+    assert workers.claim_dead("b", silent_for=silent, now=later) == ("a",)
+
+    much_later = later + timedelta(seconds=61)
+    workers.beat("c", much_later)
+    assert workers.claim_dead("c", silent_for=silent, now=much_later) == ("a", "b")
+    workers.forget("a", by="b")  # lost its claim
+    assert "a" in workers.workers()
+    workers.forget("a", by="c")
+    assert "a" not in workers.workers()
+
+
+def test_a_worker_that_beats_again_is_not_dead(ledger: Ledger) -> None:
+    ledger.workers.beat("a", NOON)
+    later = NOON + timedelta(seconds=61)
+    assert ledger.workers.claim_dead("b", silent_for=timedelta(seconds=60), now=later) == ("a",)
+    ledger.workers.beat("a", later)
+    ledger.workers.forget("a", by="b")
+    assert "a" in ledger.workers.workers()
+
+
+def test_settings_outlive_the_process(ledger: Ledger) -> None:
+    assert ledger.setting("phantom") is None
+    ledger.set_setting("phantom", "1", NOON)
+    ledger.set_setting("phantom", "2", NOON)
+    assert ledger.setting("phantom") == "2"
+
+
+class CaseMoves(RuleBasedStateMachine):
+    """Any sequence of attempts keeps the case on the arrows, and every move has its event."""
+
+    @initialize()
+    def open(self) -> None:
+        self.directory = tempfile.TemporaryDirectory()
+        self.ledger = Ledger.open(f"sqlite:///{Path(self.directory.name)}/l.sqlite")
+        self.model = _open(self.ledger, S.HELD).state
+        self.moves = 1
+
+    @rule(to=st.sampled_from(S), expected=st.sets(st.sampled_from(S), min_size=1))
+    def attempt(self, to: CaseState, expected: set[CaseState]) -> None:
+        legal = self.model in expected and to in TRANSITIONS[self.model] and self.model is not S.DONE
+        try:
+            self.ledger.cases.transition(CASE, expected=expected, to=to, now=NOON)
+        except IllegalTransition:
+            assert not legal
+        else:
+            assert legal
+            self.model, self.moves = to, self.moves + 1
+
+    @rule(to=st.sampled_from(S))
+    def move_on(self, to: CaseState) -> None:
+        self.attempt(to, set(S))
+
+    @invariant()
+    def the_ledger_agrees(self) -> None:
+        assert self.ledger.cases.case(CASE).state is self.model
+        assert len(self.ledger.cases.events(CASE)) == self.moves
+
+    def teardown(self) -> None:
+        if hasattr(self, "ledger"):
+            self.ledger.close()
+            self.directory.cleanup()
+
+
+CaseMoves.TestCase.settings = settings(
+    max_examples=12, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+)
+test_any_sequence_of_moves_stays_on_the_arrows = CaseMoves.TestCase
