@@ -1,0 +1,113 @@
+"""The same promises with ledger and queue on PostgreSQL, as several machines share them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from service.cases import CaseState
+from service.storage import schema
+from service.storage.database import connect
+from service.storage.instance_ledger import Recorded
+from service.storage.ledger import Ledger
+from tests.builders.kill_rig import KILLED, assert_done_once, prepare, read_log, run, start
+from tests.builders.received import NOON, make_header, make_stored, series_uid
+
+ACCOUNT = "postgres"
+
+
+def _programs() -> Path | None:
+    """Directory of initdb and pg_ctl; Debian keeps them out of the search path."""
+    found = shutil.which("initdb")
+    candidates = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    return candidates[-1] if candidates and (candidates[-1] / "initdb").exists() else None
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A throw-away server on a local socket; the part of a URL that follows the database's name."""
+    programs = _programs()
+    if programs is None:
+        pytest.skip("needs Debian's postgresql (initdb was not found)")
+    as_root = os.geteuid() == 0
+    if as_root and subprocess.run(["id", ACCOUNT], capture_output=True, check=False).returncode:
+        pytest.skip("PostgreSQL does not run as root, and there is no account postgres")
+    root = Path(tempfile.mkdtemp(prefix="csf24-pg-"))
+    account = {"user": ACCOUNT, "group": ACCOUNT, "extra_groups": []} if as_root else {}
+    if as_root:
+        shutil.chown(root, ACCOUNT, ACCOUNT)
+
+    def call(program: str, *arguments: str) -> None:
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.run([programs / program, *arguments], check=True, cwd=root, timeout=60, **quiet, **account)
+
+    data = str(root / "data")
+    call("initdb", "-D", data, "-U", ACCOUNT, "-A", "trust", "-N")
+    call("pg_ctl", "-D", data, "-w", "-o", f"-k {root} -c listen_addresses= -F", "start")
+    try:
+        yield f"?host={root}"
+    finally:
+        call("pg_ctl", "-D", data, "-m", "immediate", "stop")
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture
+def urls(server: str, request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Ledger and queue URL of databases of this test's own."""
+    name = f"t{abs(hash(request.node.name))}"
+    engine = connect(f"postgresql+psycopg://{ACCOUNT}@/postgres{server}")
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}_ledger")
+        connection.exec_driver_sql(f"CREATE DATABASE {name}_queue")
+    engine.dispose()
+    return (
+        f"postgresql+psycopg://{ACCOUNT}@/{name}_ledger{server}",
+        f"postgresql://{ACCOUNT}@/{name}_queue{server}",
+    )
+
+
+def test_the_ledger_is_the_same_on_postgresql(urls: tuple[str, str]) -> None:
+    ledger = Ledger.open(urls[0])
+    engine = connect(urls[0])
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
+    engine.dispose()
+    header = make_header()
+    outcomes = [ledger.instances.record(make_stored(header, content), header) for content in ("a", "a", "b")]
+    assert outcomes == [Recorded.NEW, Recorded.DUPLICATE, Recorded.CONFLICT]
+    row = ledger.instances.series(series_uid(1))
+    assert row is not None
+    assert (row.n_instances, row.n_conflicts, row.last_received_at) == (1, 1, NOON)
+    ledger.cases.open("c1", state=CaseState.QUEUED, patient_key="k", now=NOON)
+    ledger.cases.transition("c1", expected=[CaseState.QUEUED], to=CaseState.RUNNING, now=NOON)
+    assert ledger.cases.interrupted("c1", now=NOON) == 1
+    assert ledger.counts().cases[CaseState.RUNNING] == 1
+    ledger.close()
+
+
+def test_a_dead_machine_s_work_is_taken_over_on_postgresql(tmp_path: Path, urls: tuple[str, str]) -> None:
+    ledger, queue = urls
+    prepare(tmp_path, ledger)
+    shared = ("--ledger", ledger, "--queue", queue)
+    assert run(tmp_path, *shared, "--kill", "sending", "--executor", "machine-a") == KILLED
+    assert run(tmp_path, *shared, "--executor", "machine-b", "--silent-for", "0.5") == 0
+    assert read_log(tmp_path) == ["convert", "send", "send", "confirm"]
+    assert_done_once(tmp_path, ledger)
+
+
+def test_two_live_machines_do_a_job_once_on_postgresql(tmp_path: Path, urls: tuple[str, str]) -> None:
+    ledger, queue = urls
+    prepare(tmp_path, ledger)
+    shared = ("--ledger", ledger, "--queue", queue)
+    workers = [start(tmp_path, *shared, "--executor", f"machine-{name}") for name in "ab"]
+    assert [worker.wait(timeout=60) for worker in workers] == [0, 0]
+    assert read_log(tmp_path) == ["convert", "send", "confirm"]
+    assert_done_once(tmp_path, ledger)
