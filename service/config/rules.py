@@ -1,0 +1,175 @@
+"""Rules between keys, and on files that keys name. Each says what was found and what is accepted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from service.config.sections import Config
+from service.config.values import is_loopback
+
+Key = tuple[str | int, ...]
+Problem = tuple[tuple[Key, ...], str]
+"""The keys a finding rests on, and the finding; it is dropped when one of those keys is itself faulty."""
+
+
+def problems_between_keys(config: Config) -> Iterator[Problem]:
+    """Everything that is wrong with a configuration whose single values are right."""
+    for rule in _RULES:
+        yield from rule(config)
+
+
+def _listener_is_closed(config: Config) -> Iterator[Problem]:
+    listener = config.listener
+    keys = tuple(("listener", key) for key in ("host", "calling_ae_titles", "promiscuous"))
+    if not (is_loopback(listener.host) or listener.calling_ae_titles or listener.promiscuous):
+        yield (
+            keys,
+            f"listener.calling_ae_titles: found none with listener.host = {listener.host!r}, which other machines can "
+            "reach; accepted: the AE titles that may send, or listener.promiscuous = true to accept any",
+        )
+    if listener.promiscuous and listener.calling_ae_titles:
+        yield (
+            keys,
+            "listener.promiscuous: found true together with listener.calling_ae_titles; accepted: one of the two",
+        )
+
+
+def _page_is_closed(config: Config) -> Iterator[Problem]:
+    page = config.status_page
+    if page.enabled and not is_loopback(page.host) and not page.allow_remote:
+        yield (
+            (("status_page", "host"), ("status_page", "allow_remote"), ("status_page", "enabled")),
+            f"status_page.host: found {page.host!r}, which other machines can reach and has no log-in; accepted: a "
+            "loopback address, or status_page.allow_remote = true when something in front of it guards it",
+        )
+
+
+def _ports_differ(config: Config) -> Iterator[Problem]:
+    if config.status_page.enabled and config.status_page.port == config.listener.port:
+        yield (
+            (("status_page", "port"), ("listener", "port")),
+            f"status_page.port: found {config.status_page.port}, which listener.port has too; accepted: another port",
+        )
+
+
+def _gpu_is_asked_of_a_gpu(config: Config) -> Iterator[Problem]:
+    if config.inference.require_gpu and config.inference.provider != "cuda":
+        yield (
+            (("inference", "require_gpu"), ("inference", "provider")),
+            f"inference.require_gpu: found true with inference.provider = {config.inference.provider!r}; "
+            "accepted: 'cuda'",
+        )
+
+
+def _an_image_goes_out(config: Config) -> Iterator[Problem]:
+    if not (config.outputs.secondary_capture or config.outputs.mr_image):
+        yield (
+            (("outputs", "secondary_capture"), ("outputs", "mr_image")),
+            "outputs.secondary_capture: found false with outputs.mr_image = false; accepted: one of them true",
+        )
+
+
+def _delayed_window_exists(config: Config) -> Iterator[Problem]:
+    names = config.pairing.windows.named()
+    chosen = config.pairing.delayed_window
+    if chosen not in names or chosen == "baseline":
+        accepted = ", ".join(repr(name) for name in names if name != "baseline")
+        yield ((("pairing", "delayed_window"),), f"pairing.delayed_window: found {chosen!r}; accepted: {accepted}")
+    if config.pairing.windows.baseline.latest_h > 0:
+        yield (
+            (("pairing", "windows", "baseline"),),
+            f"pairing.windows.baseline: found an end {config.pairing.windows.baseline.latest_h:g} h after the "
+            "injection; accepted: at most 0",
+        )
+
+
+def _destinations_have_names(config: Config) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for number, destination in enumerate(config.destinations):
+        if destination.name in seen:
+            yield (
+                (("destinations", number, "name"),),
+                f"destinations[{number}].name: found {destination.name!r} a second time; accepted: a name of its own",
+            )
+        seen.add(destination.name)
+
+
+def _no_loop(config: Config) -> Iterator[Problem]:
+    listener = config.listener
+    for number, destination in enumerate(config.destinations):
+        same_host = is_loopback(destination.host) or destination.host == listener.host
+        if same_host and destination.port == listener.port:
+            yield (
+                (("destinations", number), ("listener", "host"), ("listener", "port")),
+                f"destinations[{number}].port: found {destination.port}, which is this service's own listener; "
+                "accepted: the PACS's address and port",
+            )
+
+
+def _tls_is_whole(config: Config) -> Iterator[Problem]:
+    tls = config.tls
+    keys = tuple(("tls", key) for key in ("listener", "certificate", "key", "trusted", "verify_client"))
+    if (tls.certificate is None) != (tls.key is None):
+        missing = "key" if tls.key is None else "certificate"
+        yield keys, f"tls.{missing}: missing; accepted: tls.certificate and tls.key together"
+    if tls.listener and tls.certificate is None and tls.key is None:
+        yield keys, "tls.certificate: missing with tls.listener = true; accepted: a PEM file, and tls.key with it"
+    if tls.listener and tls.verify_client and tls.trusted is None:
+        yield (
+            keys,
+            "tls.trusted: missing with tls.verify_client = true; accepted: a PEM file of the certificates to trust",
+        )
+
+
+def _files_are_there(config: Config) -> Iterator[Problem]:
+    files = {
+        ("tls", "certificate"): config.tls.certificate,
+        ("tls", "key"): config.tls.key,
+        ("tls", "trusted"): config.tls.trusted,
+        ("pairing", "injection_times"): config.pairing.injection_times,
+    }
+    for key, path in files.items():
+        if path is not None and not (path.is_file() and os.access(path, os.R_OK)):
+            found = "a folder" if path.is_dir() else "which this process cannot read" if path.exists() else "not there"
+            yield (key,), f"{'.'.join(key)}: found {str(path)!r}, {found}; accepted: a readable file"
+    for number, folder in enumerate(config.models.path):
+        if not folder.is_dir():
+            yield (
+                (("models", "path", number),),
+                f"models.path[{number}]: found {str(folder)!r}, not a folder; accepted: a folder with models in it",
+            )
+
+
+def _data_can_be_written(config: Config) -> Iterator[Problem]:
+    wanted = config.storage.directory
+    found = _nearest_existing(wanted)
+    if not (found.is_dir() and os.access(found, os.W_OK | os.X_OK)):
+        yield (
+            (("storage", "directory"),),
+            f"storage.directory: found {str(wanted)!r}, and {str(found)!r} cannot be written to; "
+            "accepted: a folder that this process may write to or create",
+        )
+
+
+def _nearest_existing(path: Path) -> Path:
+    path = path.absolute()
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+_RULES: tuple[Callable[[Config], Iterator[Problem]], ...] = (
+    _listener_is_closed,
+    _page_is_closed,
+    _ports_differ,
+    _gpu_is_asked_of_a_gpu,
+    _an_image_goes_out,
+    _delayed_window_exists,
+    _destinations_have_names,
+    _no_loop,
+    _tls_is_whole,
+    _files_are_there,
+    _data_can_be_written,
+)

@@ -1,0 +1,68 @@
+"""Kinds of value that several sections use, each with what it accepts."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, Strict
+
+_AE_TITLE_LENGTH = 16
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*\.?")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+def _ae_title(text: str) -> str:
+    """PS3.5 table 6.2-1, VR AE: 1 to 16 characters, no backslash, no control characters; spaces around do not count."""
+    fits = 1 <= len(text) <= _AE_TITLE_LENGTH and text == text.strip(" ")
+    if not fits or not text.isascii() or not text.isprintable() or "\\" in text:
+        raise ValueError("1 to 16 ASCII characters, no backslash or control character, no space at either end")
+    return text
+
+
+def _host(text: str) -> str:
+    if _HOST_NAME.fullmatch(text):
+        return text
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        raise ValueError("a host name or an IP address") from None
+    return text
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError("1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit")
+    return text
+
+
+def _blank_is_unset(value: object) -> object:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a socket bound to `host`."""
+    if host.rstrip(".").lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+# Strict, since a TOML file has types: port = "11112" or promiscuous = 1 are mistakes worth hearing about.
+AETitle = Annotated[str, AfterValidator(_ae_title)]
+Host = Annotated[str, AfterValidator(_host)]
+Name = Annotated[str, AfterValidator(_name)]
+Flag = Annotated[bool, Strict()]
+Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
+Count = Annotated[int, Strict(), Field(ge=1)]
+CountOrZero = Annotated[int, Strict(), Field(ge=0)]
+Seconds = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
+Amount = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]
+Hours = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+OptionalPath = Annotated[Path | None, BeforeValidator(_blank_is_unset)]
+"""An empty text counts as not set, so that an example file can show the key."""
