@@ -1,0 +1,1 @@
+"""Pictures for people: previews, refusal pictures, the demo's overview. Pillow only."""
