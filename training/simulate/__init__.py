@@ -1,0 +1,1 @@
+"""Simulated cohorts: procedural heads, tracer transport, MR signal. Nothing in here is clinical evidence."""
