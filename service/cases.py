@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from service.errors import Reason
+
+_CASE_ID_DIGITS = 12
+
+
+def case_id_for(baseline_series_uid: str, delayed_series_uid: str) -> str:
+    """Id of the case of this pair: ``c`` and 12 hexadecimal digits; the same pair gives the same id."""
+    return digest_id("pair", baseline_series_uid, delayed_series_uid)
+
+
+def digest_id(*parts: str) -> str:
+    """A case id made from `parts`: stable, and without patient data."""
+    return "c" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:_CASE_ID_DIGITS]
 
 
 class CaseState(StrEnum):

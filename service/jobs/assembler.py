@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
@@ -10,12 +10,12 @@ from typing import Protocol, TypeAlias
 
 import structlog
 
-from service.cases import Case, CaseState
+from service.cases import Case, CaseState, case_id_for
 from service.dicom.records import InstanceHeader, SeriesSummary
 from service.dicom.verdicts import Held, Paired, Unpairable, Verdict, Waiting
 from service.errors import InputRefused, Reason
 from service.jobs.port import JobQueue
-from service.storage.identifiers import case_id_for, held_case_id
+from service.storage.identifiers import held_case_id
 from service.storage.instance_ledger import SeriesRow
 from service.storage.ledger import Ledger
 
@@ -27,8 +27,10 @@ _log = structlog.get_logger()
 class Pair(Protocol):
     """Pairs one patient's series (a pure function; the policy is already bound)."""
 
-    def __call__(self, series: Sequence[SeriesSummary], now: datetime, /) -> Sequence[Verdict]:
-        """Verdicts on these series."""
+    def __call__(
+        self, series: Sequence[SeriesSummary], now: datetime, /, *, last_received: Mapping[str, datetime]
+    ) -> Sequence[Verdict]:
+        """Verdicts on these series; `last_received` says when the newest instance of each arrived, by UID."""
         ...
 
 
@@ -80,7 +82,8 @@ class Assembler:
         if look and look.arrivals == arrivals and look.due and now < look.due:
             return []
         by_uid = {row.series_uid: row for row in rows}
-        verdicts = tuple(self._pair(self._summaries(rows), now))
+        arrived = {row.series_uid: row.last_received_at for row in rows}
+        verdicts = tuple(self._pair(self._summaries(rows), now, last_received=arrived))
         self._note_late_arrivals(rows, now)
         touched: list[Case] = []
         due: list[datetime] = []

@@ -8,12 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
-from service.cases import Case, CaseEvent, CaseOutcome, CaseState
+from service.cases import Case, CaseEvent, CaseOutcome, CaseState, case_id_for
 from service.errors import PermanentError, Reason
 from service.storage import case_rows, schema
 from service.storage.case_rows import TRANSITIONS, UNFINISHED, IllegalTransition
 from service.storage.database import reading, writing
-from service.storage.identifiers import case_id_for
 
 _S = CaseState
 

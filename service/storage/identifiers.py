@@ -6,23 +6,17 @@ import hashlib
 import json
 from collections.abc import Iterable
 
+from service.cases import digest_id
 from service.dicom.records import InstanceHeader
-
-_CASE_ID_DIGITS = 12
 
 
 def _digest(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def case_id_for(baseline_series_uid: str, delayed_series_uid: str) -> str:
-    """Id of the case of this pair: ``c`` and 12 hexadecimal digits; the same pair gives the same id."""
-    return "c" + _digest("pair", baseline_series_uid, delayed_series_uid)[:_CASE_ID_DIGITS]
-
-
 def held_case_id(patient_key: str, series_uids: Iterable[str]) -> str:
     """Id of a held case whose pair is not decided: stable for the same patient and series, in any order."""
-    return "c" + _digest("held", patient_key, *sorted(series_uids))[:_CASE_ID_DIGITS]
+    return digest_id("held", patient_key, *sorted(series_uids))
 
 
 def patient_key_of(header: InstanceHeader) -> str:

@@ -8,8 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from service.cases import CaseState
-from service.storage.identifiers import case_id_for
+from service.cases import CaseState, case_id_for
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from tests.builders.received import NOON, make_header, series_uid, spool_one

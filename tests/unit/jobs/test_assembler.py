@@ -1,20 +1,19 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from service.cases import CaseState
+from service.cases import CaseState, case_id_for
 from service.dicom.records import InstanceHeader, SeriesSummary
 from service.dicom.verdicts import Held, Paired, Unpairable, Verdict, Waiting
 from service.errors import InputRefused, Reason
 from service.jobs.assembler import Assembler
 from service.jobs.memory_queue import MemoryQueue
 from service.jobs.retry import RetryPolicy
-from service.storage.identifiers import case_id_for
 from service.storage.ledger import Ledger
 from tests.builders.received import NOON, make_header, make_stored, series_uid, summarise
 from tests.builders.scripted_steps import ScriptedSteps
@@ -44,6 +43,7 @@ class Bench:
         self.queue = MemoryQueue(ScriptedSteps(), policy=RetryPolicy())
         self.decide: Callable[[tuple[str, ...]], Sequence[Verdict]] = lambda uids: ()
         self.looks = 0
+        self.last_received: Mapping[str, datetime] = {}
         self.unusable: set[str] = set()
         self.assembler = Assembler(self.ledger, self.queue, summarise=self._summarise, pair=self._pair, quiet=QUIET)
 
@@ -52,8 +52,11 @@ class Bench:
             raise InputRefused(Reason(code="MIXED_ORIENTATION", message="stray"))
         return summarise(headers)
 
-    def _pair(self, series: Sequence[SeriesSummary], now: datetime) -> Sequence[Verdict]:
+    def _pair(
+        self, series: Sequence[SeriesSummary], now: datetime, *, last_received: Mapping[str, datetime]
+    ) -> Sequence[Verdict]:
         self.looks += 1
+        self.last_received = last_received
         return self.decide(tuple(item.series_instance_uid for item in series))
 
     def receive(self, series: int, number: int = 1, *, at: datetime = NOON, content: str = "a") -> None:
@@ -217,6 +220,14 @@ def test_a_series_that_cannot_be_summarised_does_not_disturb_the_others(bench: B
         bench.receive(series)
     bench.assembler.tick(seconds(1))
     assert bench.state() is CaseState.QUEUED
+
+
+def test_pairing_is_told_when_each_series_last_grew(bench: Bench) -> None:
+    bench.receive(1)
+    bench.receive(1, number=2, at=seconds(7))
+    bench.receive(2, at=seconds(3))
+    bench.assembler.tick(seconds(8))
+    assert bench.last_received == {ONE: seconds(7), TWO: seconds(3)}
 
 
 def test_a_missing_series_is_asked_for_again_at_its_time(bench: Bench) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cases import CaseOutcome, CaseState
+from service.cases import CaseOutcome, CaseState, case_id_for
 from service.errors import PeerUnavailable, PermanentError, Reason
 from service.jobs.memory_queue import MemoryQueue
 from service.jobs.port import CaseSuperseded
@@ -14,7 +14,6 @@ from service.jobs.recovery import Sweeper, resubmit_unfinished
 from service.jobs.results import ConvertedPair, ResultObject, read_index
 from service.jobs.retry import RetryPolicy
 from service.jobs.steps import MAX_INTERRUPTIONS, LedgerCaseSteps, SendResult
-from service.storage.identifiers import case_id_for
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from tests.builders.received import NOON, make_header, series_uid, spool_one

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from service.cases import CaseOutcome, CaseState
+from service.cases import CaseOutcome, CaseState, case_id_for
 from service.errors import PermanentError, Reason
 from service.storage.case_rows import TRANSITIONS, IllegalTransition, UnknownCase
-from service.storage.identifiers import case_id_for, held_case_id
+from service.storage.identifiers import held_case_id
 from service.storage.ledger import Ledger
 from service.storage.work_ledger import DeliveryState
 from tests.builders.received import NOON
