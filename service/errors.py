@@ -7,7 +7,8 @@
     │   ├── ConfigError           the configuration cannot be used
     │   ├── UsageError            the command line cannot be used
     │   ├── InputRefused          the input failed a check; carries the reasons
-    │   └── ModelError            a model directory is missing, altered or unsuitable
+    │   ├── ModelError            a model directory is missing, altered or unsuitable
+    │   └── SelfCheckFailed       an object that was written does not read back as it should
     └── RetryableError            the same call may succeed later
         ├── PeerUnavailable       a DICOM peer refused, aborted or did not answer
         └── StorageUnavailable    disk full, or the ledger cannot be reached
@@ -75,6 +76,10 @@ class InputRefused(PermanentError):
 
 class ModelError(PermanentError):
     """A model directory is missing, altered, or does not fit this software."""
+
+
+class SelfCheckFailed(PermanentError):
+    """A derived object does not read back as it should; nothing of its case may be sent."""
 
 
 class PeerUnavailable(RetryableError):

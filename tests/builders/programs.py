@@ -1,0 +1,57 @@
+"""Debian programs that tests check against: found, skipped with a reason, or demanded."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import pytest
+
+_ELSEWHERE = "/usr/sbin:/usr/local/sbin"
+"""Servers are there, and not in every user's search path."""
+_PACKAGES = {"Orthanc": "orthanc", "dciodvfy": "dicom3tools", "openssl": "openssl"}
+
+
+def path_of(program: str) -> str | None:
+    return shutil.which(program) or shutil.which(program, path=_ELSEWHERE)
+
+
+def required(program: str) -> str:
+    """Its path; a missing program is a failure here."""
+    path = path_of(program)
+    assert path is not None, f"{program} was not found (Debian: apt-get install {_package(program)})"
+    return path
+
+
+def needs(program: str) -> pytest.MarkDecorator:
+    """Skips where `program` is missing; with CSF24_TESTS_REQUIRE_PROGRAMS=1 the test runs, and fails."""
+    demanded = os.environ.get("CSF24_TESTS_REQUIRE_PROGRAMS") == "1"
+    return pytest.mark.skipif(
+        path_of(program) is None and not demanded,
+        reason=f"needs {program} (Debian: apt-get install {_package(program)})",
+    )
+
+
+def free_ports(count: int = 1) -> list[int]:
+    """TCP ports that nothing on loopback uses now."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    """Poll; fails after `timeout_s`."""
+    give_up = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < give_up, f"did not happen within {timeout_s:g} s"
+        time.sleep(0.02)
+
+
+def _package(program: str) -> str:
+    return _PACKAGES.get(program, "dcmtk")
