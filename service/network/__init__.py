@@ -1,1 +1,1 @@
-"""EDGE: DICOM networking; the only importer of pynetdicom."""
+"""DICOM networking: the listener, sending, asking what arrived. The only importer of pynetdicom."""

@@ -1,0 +1,157 @@
+"""`csf24 serve` as a process of its own, as an administrator runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from service.cases import Case, CaseState
+from service.errors import PeerUnavailable
+from service.network.peers import LocalEntity, Peer
+from service.network.storage_scu import echo
+from service.storage.ledger import Ledger
+from tests.builders.programs import free_ports, wait_until
+
+REPOSITORY = Path(__file__).parents[2]
+CALLING = "DCMTK"
+SETTLED = (CaseState.DONE, CaseState.HELD, CaseState.DISCARDED)
+
+
+class ServiceProcess:
+    """One data directory and configuration; may be started, killed and started again.
+
+    Parameters
+    ----------
+    destinations
+        (name, AE title, port) of peers on loopback.
+    extra
+        Further TOML.
+    """
+
+    def __init__(self, root: Path, destinations: tuple[tuple[str, str, int], ...] = (), extra: str = "") -> None:
+        self.root = root
+        self.port, self.page_port = free_ports(2)
+        self.data = root / "csf24-data"
+        self.config = root / "csf24.toml"
+        callers = [CALLING, *(ae_title for _, ae_title, _ in destinations)]
+        lines = [
+            f"[listener]\nport = {self.port}\ncalling_ae_titles = {json.dumps(callers)}",
+            f"[status_page]\nport = {self.page_port}",
+            f"[storage]\ndirectory = {json.dumps(str(self.data))}\nmin_free_mb = 64",
+            *(
+                f'[[destinations]]\nname = "{name}"\nae_title = "{ae_title}"\nhost = "127.0.0.1"\nport = {port}'
+                for name, ae_title, port in destinations
+            ),
+        ]
+        self.config.write_text("\n".join(lines) + "\n" + extra)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> ServiceProcess:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("CSF24_")}
+        with (self.root / "service.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "service", "serve", "--config", str(self.config)],
+                env={**environment, "PYTHONPATH": str(REPOSITORY)},
+                cwd=self.root,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            wait_until(self._answers, timeout_s=60)
+        except AssertionError:
+            raise AssertionError(f"the service did not start:\n{self.log()[-3000:]}") from None
+
+    def stop(self) -> int:
+        """SIGTERM; the exit status."""
+        if self._process is None:
+            return 0
+        self._process.terminate()
+        status = self._process.wait(60)
+        self._process = None
+        return status
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait(10)
+        self._process = None
+
+    def log(self) -> str:
+        return (self.root / "service.log").read_text(errors="replace")
+
+    def get(self, path: str) -> bytes:
+        """Of the status page."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.page_port}{path}", timeout=10) as answer:
+            return answer.read()
+
+    def cases(self) -> tuple[Case, ...]:
+        ledger = self.ledger()
+        try:
+            return ledger.cases.cases()
+        finally:
+            ledger.close()
+
+    def ledger(self) -> Ledger:
+        return Ledger.open(f"sqlite:///{self.data}/ledger.sqlite")
+
+    def await_cases(self, wanted: Callable[[tuple[Case, ...]], bool], timeout_s: float = 120) -> tuple[Case, ...]:
+        """The cases once they are as `wanted`."""
+        try:
+            wait_until(lambda: wanted(self.cases()), timeout_s=timeout_s)
+        except AssertionError:
+            found = [(c.state.value, [r.code for r in c.reasons], c.delivered, c.deliverable) for c in self.cases()]
+            raise AssertionError(f"cases: {found}\n{self.log()[-3000:]}") from None
+        return self.cases()
+
+    def await_settled(self, count: int = 1, timeout_s: float = 120) -> tuple[Case, ...]:
+        """Once there are `count` cases, each done, held or discarded."""
+        return self.await_cases(lambda cases: len(cases) == count and all(c.state in SETTLED for c in cases), timeout_s)
+
+    def csf24(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command of the administrator's, with this service's configuration."""
+        return csf24(*arguments, "--config", str(self.config), cwd=self.root)
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, "the process ended"
+        try:
+            echo(
+                Peer(name="service", ae_title="CSF24", host="127.0.0.1", port=self.port),
+                LocalEntity(ae_title=CALLING, connect_timeout_s=1),
+            )
+            self.get("/healthz")
+        except (PeerUnavailable, urllib.error.URLError, ConnectionError):
+            return False
+        return True
+
+
+def csf24(*arguments: str, cwd: Path, timeout_s: float = 280) -> subprocess.CompletedProcess[str]:
+    """The command line, in its own process."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("CSF24_")}
+    return subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        cwd=cwd,
+        env={**environment, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from service.network.listener import Listener
+from service.network.storage_scp import storage_listener
+from tests.builders.network import Certificates, Inbox, make_certificates, settings, write_series
+
+
+@pytest.fixture
+def listen() -> Iterator[Callable[..., Listener]]:
+    """Starts storage listeners that end with the test; keywords of settings and of storage_listener, mixed."""
+    with ExitStack() as stack:
+
+        def start(**given: object) -> Listener:
+            own = {"receive", "admit", "on_released", "on_commitment", "on_rejected", "tls"}
+            wiring = {"receive": Inbox(), "admit": lambda _: None} | {k: v for k, v in given.items() if k in own}
+            listener = storage_listener(settings(**{k: v for k, v in given.items() if k not in own}), **wiring)
+            listener.start()
+            stack.callback(listener.stop)
+            return listener
+
+        yield start
+
+
+@pytest.fixture
+def series(tmp_path):
+    return write_series(tmp_path / "series", 4)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
