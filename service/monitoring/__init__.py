@@ -1,1 +1,1 @@
-"""EDGE, read-mostly: status page, metrics, health, audit."""
+"""EDGE, read-only: status page, health, metrics, and the log. It sees what it is handed and asks nobody."""

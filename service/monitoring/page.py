@@ -1,0 +1,168 @@
+"""The pages, rendered: records in, HTML out. Pure; they need no script, no cookie and nothing from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from service.cases import CaseOutcome, CaseState
+from service.monitoring import wording
+from service.monitoring.readiness import not_ready
+from service.monitoring.remedies import remedy
+from service.monitoring.snapshot import CaseView, PeerView, StatusSnapshot
+from service.monitoring.templating import environment
+
+_S = CaseState
+_ATTENTION = (_S.HELD, _S.FAILED)
+_PROGRESS = (_S.RUNNING, _S.SENDING, _S.QUEUED)
+_TONES: Mapping[str, str] = {
+    _S.HELD: "warn",
+    _S.QUEUED: "",
+    _S.RUNNING: "busy",
+    _S.SENDING: "busy",
+    _S.DONE: "good",
+    _S.FAILED: "bad",
+    _S.DISCARDED: "",
+    CaseOutcome.PREDICTED: "good",
+    CaseOutcome.REFUSED: "warn",
+    "interrupted": "warn",
+}
+_PICTURE_OF_PREDICTION = "Baseline, delayed and predicted 24 h image with the predicted increase, in three sections."
+_PICTURE_OF_REFUSAL = "What was received, in three sections; there is no prediction."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """A word in a coloured pill; the colour never says more than the word."""
+
+    text: str
+    tone: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A row of the table of timings; `share` is per cent of the whole, None for the whole."""
+
+    name: str
+    seconds: float
+    share: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """Verdicts of the health strip."""
+
+    listener: Label
+    disk: Label
+    queue: Label
+    model: Label
+    peers: tuple[Label, ...]
+    no_peers: Label
+
+
+def render(snapshot: StatusSnapshot, *, refreshing: bool = True, config_path: str | None = None) -> str:
+    """The page of all cases.
+
+    Parameters
+    ----------
+    refreshing
+        The page asks for itself again every 10 s.
+    config_path
+        Of the configuration file, for the commands that the page spells out.
+    """
+    by_state = {state: [view for view in snapshot.cases if view.case.state is state] for state in _S}
+    held_and_failed = [view for state in _ATTENTION for view in by_state[state]]
+    attention = sorted(held_and_failed, key=lambda view: view.retrying)  # what waits for a person comes first
+    finished = [view for view in snapshot.cases if view.case.state in (_S.DONE, _S.DISCARDED)]
+    return _ENVIRONMENT.get_template("status.html").render(
+        snapshot=snapshot,
+        unready=not_ready(snapshot),
+        verdict=_verdict(snapshot, attention),
+        health=_health(snapshot),
+        attention=[(view, remedy(view, config_path)) for view in attention],
+        progress=[view for state in _PROGRESS for view in by_state[state]],
+        finished=finished,
+        finished_in_all=_finished_in_all(snapshot, len(finished)),
+        refreshing=refreshing,
+    )
+
+
+def render_case(view: CaseView, *, config_path: str | None = None) -> str:
+    """The page of one case."""
+    refused = view.case.outcome is CaseOutcome.REFUSED
+    return _ENVIRONMENT.get_template("case.html").render(
+        view=view,
+        label=case_label(view),
+        refused=refused,
+        remedy=remedy(view, config_path),
+        stages=_stages(view.timings_s),
+        picture_text=_PICTURE_OF_PREDICTION if view.case.outcome is CaseOutcome.PREDICTED else _PICTURE_OF_REFUSAL,
+    )
+
+
+def render_message(title: str, text: str) -> str:
+    """A page that only says something, e.g. that there is no such case."""
+    return _ENVIRONMENT.get_template("message.html").render(title=title, text=text)
+
+
+def case_label(view: CaseView) -> Label:
+    """State of a case, or its outcome once it is done."""
+    case = view.case
+    if case.state is _S.DONE and case.outcome is not None:
+        return Label(text=case.outcome.value, tone=_TONES.get(case.outcome, ""))
+    if case.state is _S.FAILED and view.retrying:
+        return Label(text="failed, retrying", tone="bad")
+    if case.state is _S.SENDING and case.outcome is CaseOutcome.REFUSED:
+        return Label(text="sending the refusal", tone="busy")
+    return Label(text=case.state.value, tone=_TONES[case.state])
+
+
+def _verdict(snapshot: StatusSnapshot, attention: list[CaseView]) -> Label:
+    if not_ready(snapshot):
+        return Label(text="Not ready to receive", tone="bad")
+    if attention:
+        failed = any(view.case.state is _S.FAILED for view in attention)
+        verb = "needs" if len(attention) == 1 else "need"
+        text = f"{wording.plural(len(attention), 'case')} {verb} attention"
+        return Label(text=text, tone="bad" if failed else "warn")
+    silent = [peer.name for peer in snapshot.peers if peer.answers is False]
+    if silent:
+        return Label(text=f"Ready, but no answer from {', '.join(silent)}", tone="warn")
+    return Label(text="Ready; nothing needs attention", tone="good")
+
+
+def _health(snapshot: StatusSnapshot) -> Health:
+    disk, model = snapshot.disk, snapshot.model
+    return Health(
+        listener=Label(text="open", tone="good") if snapshot.listener.listening else Label(text="down", tone="bad"),
+        disk=Label(text="short", tone="bad") if disk.short else Label(text="enough", tone="good"),
+        queue=Label(text="working", tone="busy") if snapshot.queue.running else Label(text="idle", tone=""),
+        model=Label(text=model.provider.removesuffix("ExecutionProvider"), tone=""),
+        peers=tuple(_peer_label(peer) for peer in snapshot.peers),
+        no_peers=Label(text="not set up", tone="warn"),
+    )
+
+
+def _peer_label(peer: PeerView) -> Label:
+    if peer.answers is None:
+        return Label(text="unknown", tone="")
+    return Label(text="answers", tone="good") if peer.answers else Label(text="no answer", tone="bad")
+
+
+def _finished_in_all(snapshot: StatusSnapshot, shown: int) -> int:
+    if snapshot.ledger is None:
+        return shown
+    return max(shown, sum(snapshot.ledger.cases.get(state, 0) for state in (_S.DONE, _S.DISCARDED)))
+
+
+def _stages(timings_s: Mapping[str, float]) -> tuple[Stage, ...]:
+    total = sum(timings_s.values())
+    if total <= 0:
+        return ()
+    rows = [
+        Stage(name=name, seconds=seconds, share=round(100 * seconds / total, 1)) for name, seconds in timings_s.items()
+    ]
+    return (*rows, Stage(name="in all", seconds=total, share=None))
+
+
+_ENVIRONMENT = environment({"label": case_label, "tone": lambda kind: _TONES.get(kind, "")})

@@ -1,0 +1,158 @@
+"""The web application: what is answered under which path. It only reads."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Callable
+from pathlib import PurePath
+from typing import TypeAlias
+
+import structlog
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import Csf24Error, Reason
+from service.monitoring import metrics, page
+from service.monitoring.readiness import not_ready
+from service.monitoring.snapshot import CaseView, StatusSnapshot
+from service.monitoring.templating import STYLE_HASH
+
+TakeSnapshot: TypeAlias = Callable[[], StatusSnapshot]
+FindCase: TypeAlias = Callable[[str], CaseView | None]
+FindPicture: TypeAlias = Callable[[str], bytes | None]
+
+_log = structlog.get_logger()
+_CASE_ID = re.compile(r"c[0-9a-f]{12}")  # see `service.cases.digest_id`
+_SECURITY_HEADERS = {
+    "Content-Security-Policy": f"default-src 'none'; style-src '{STYLE_HASH}'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",  # a section through a head stays out of the browser's cache
+}
+
+
+class Routes:
+    """Answers to requests; each runs in a worker thread, so the sources may block.
+
+    Parameters
+    ----------
+    snapshot, case, picture
+        Sources; the last two give None for what there is not. A `Csf24Error` from one is answered 503.
+    config_path
+        Of the configuration file, for the commands that the pages spell out.
+    """
+
+    def __init__(
+        self, *, snapshot: TakeSnapshot, case: FindCase, picture: FindPicture, config_path: str | None = None
+    ) -> None:
+        self._snapshot = snapshot
+        self._case = case
+        self._picture = picture
+        self._config_path = config_path
+
+    def application(self) -> ASGIApp:
+        """The routes as an ASGI application."""
+        return _Border(
+            Starlette(
+                routes=[
+                    Route("/", self.status),
+                    Route("/cases/{case_id}", self.case),
+                    Route("/cases/{case_id}/preview.png", self.preview),
+                    Route("/healthz", self.alive),
+                    Route("/readyz", self.ready),
+                    Route("/metrics", self.metrics),
+                ],
+                exception_handlers={HTTPException: _http_fault, Csf24Error: _unavailable},
+            )
+        )
+
+    def status(self, request: Request) -> Response:
+        """All cases."""
+        refreshing = request.query_params.get("refresh") != "off"
+        return HTMLResponse(page.render(self._snapshot(), refreshing=refreshing, config_path=self._config_path))
+
+    def case(self, request: Request) -> Response:
+        """One case."""
+        view = self._case(_case_id(request))
+        if view is None:
+            raise HTTPException(404)
+        return HTMLResponse(page.render_case(view, config_path=self._config_path))
+
+    def preview(self, request: Request) -> Response:
+        """The picture of one case."""
+        picture = self._picture(_case_id(request))
+        if picture is None:
+            raise HTTPException(404)
+        return Response(picture, media_type="image/png")
+
+    def alive(self, _: Request) -> Response:
+        """Answers as long as the process can; asks nothing."""
+        return PlainTextResponse("alive\n")
+
+    def ready(self, _: Request) -> Response:
+        """200, or 503 with every reason why no patient can be received or filed."""
+        try:
+            reasons = not_ready(self._snapshot())
+        except Csf24Error as fault:
+            reasons = (Reason(code="STATUS_UNAVAILABLE", message=str(fault)),)
+        listed = [
+            {"code": reason.code, "message": reason.message, "measured": reason.measured, "limit": reason.limit}
+            for reason in reasons
+        ]
+        return JSONResponse({"ready": not reasons, "reasons": listed}, status_code=503 if reasons else 200)
+
+    def metrics(self, _: Request) -> Response:
+        """For Prometheus."""
+        return Response(metrics.render(self._snapshot()), headers={"Content-Type": metrics.CONTENT_TYPE})
+
+
+class _Border:
+    """Adds the headers to every answer, the 500 of a bug included, and logs the bug without its text."""
+
+    def __init__(self, application: ASGIApp) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_SECURITY_HEADERS)
+            await send(message)
+
+        try:
+            await self._application(scope, receive, send_with_headers)
+        except Exception as fault:  # noqa: BLE001 - Starlette has answered; the server's own log would quote the text
+            frame = traceback.extract_tb(fault.__traceback__)[-1]
+            place = f"{PurePath(frame.filename).name}:{frame.lineno}"
+            _log.error("a page could not be made", path=scope["path"], kind=type(fault).__name__, place=place)
+
+
+def _case_id(request: Request) -> str:
+    case_id: str = request.path_params["case_id"]
+    if not _CASE_ID.fullmatch(case_id):
+        raise HTTPException(404)
+    return case_id
+
+
+def _http_fault(_: Request, fault: Exception) -> Response:
+    # What was asked for is not repeated: it may be anything.
+    assert isinstance(fault, HTTPException)
+    if fault.status_code == 404:
+        text = "There is no such page or case. The command csf24 cases list shows every case."
+        return HTMLResponse(page.render_message("Not found", text), status_code=404)
+    return HTMLResponse(
+        page.render_message("Not possible", "This page can only be read."), fault.status_code, fault.headers
+    )
+
+
+def _unavailable(_: Request, fault: Exception) -> Response:
+    text = f"The state of the service cannot be read: {fault}. Nothing that was acknowledged is lost."
+    return HTMLResponse(page.render_message("Not available", text), status_code=503)

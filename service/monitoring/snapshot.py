@@ -1,0 +1,174 @@
+"""What the status page, the health checks and the metrics see of the service: plain records that the app fills.
+
+Nothing here holds patient data: ids are the ledger's own, and of a `Case` the page shows neither
+series UIDs nor the time of injection. Every datetime is aware and is shown in the zone it comes in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from service.cases import Case, CaseEvent, CaseState
+from service.errors import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactGroup:
+    """Named values under a title, e.g. the figures of a registration; `rows` are (name, value)."""
+
+    title: str
+    rows: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryView:
+    """How far one destination has got with one case; `status` is its last answer other than success."""
+
+    destination: str
+    delivered: int
+    deliverable: int
+    status: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseView:
+    """A case with what is known beside the ledger's row.
+
+    Attributes
+    ----------
+    retrying
+        A failed case that the queue tries again without a person.
+    events
+        History, oldest first; only the page of the case needs it.
+    timings_s
+        Seconds per stage in the order of the stages, without a total; empty until converted.
+    has_picture
+        A preview can be fetched.
+    """
+
+    case: Case
+    retrying: bool = False
+    warnings: tuple[Reason, ...] = ()
+    events: tuple[CaseEvent, ...] = ()
+    deliveries: tuple[DeliveryView, ...] = ()
+    facts: tuple[FactGroup, ...] = ()
+    timings_s: Mapping[str, float] = field(default_factory=dict)
+    has_picture: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerView:
+    """The DICOM listener; `listening` is whether its port is open."""
+
+    ae_title: str
+    host: str
+    port: int
+    tls: bool
+    listening: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskView:
+    """The file system of the spool, in bytes; below `required_bytes` associations are refused."""
+
+    free_bytes: int
+    total_bytes: int
+    required_bytes: int
+
+    @property
+    def short(self) -> bool:
+        """Too little is free to receive."""
+        return self.free_bytes < self.required_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueView:
+    """Jobs waiting for a slot, and taken by a worker."""
+
+    waiting: int
+    running: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelView:
+    """The loaded model; `provider` is the execution provider that really runs."""
+
+    name: str
+    version: str
+    sha256: str
+    provider: str
+    simulated_training: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerView:
+    """A destination; `answers` is None until it was asked, `problem` says why it does not answer."""
+
+    name: str
+    ae_title: str
+    host: str
+    port: int
+    answers: bool | None = None
+    checked_at: datetime | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssociationView:
+    """The last association that somebody asked for."""
+
+    calling_ae: str
+    at: datetime
+    accepted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerFigures:
+    """What the ledger holds.
+
+    Attributes
+    ----------
+    conflicts
+        Instances that arrived again under the same UID with other content.
+    rejected
+        Received objects that were set aside.
+    series_unsettled
+        Series that may still grow.
+    deliveries
+        Instances to deliver by state (pending, sent, confirmed, failed).
+    """
+
+    instances: int
+    instance_bytes: int
+    conflicts: int
+    rejected: int
+    series_unsettled: int
+    cases: Mapping[CaseState, int]
+    deliveries: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusSnapshot:
+    """The service at one moment.
+
+    Attributes
+    ----------
+    ledger
+        None while the ledger cannot be reached; `ledger_problem` then says why.
+    cases
+        Every case that is not finished, and the newest finished ones; newest change first.
+    """
+
+    taken_at: datetime
+    started_at: datetime
+    listener: ListenerView
+    disk: DiskView
+    queue: QueueView
+    model: ModelView
+    peers: tuple[PeerView, ...] = ()
+    last_association: AssociationView | None = None
+    ledger: LedgerFigures | None = None
+    ledger_problem: str = ""
+    cases: tuple[CaseView, ...] = ()

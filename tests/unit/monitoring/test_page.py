@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+import service.monitoring
+from service import __version__
+from service.cases import CaseOutcome, CaseState
+from service.errors import Reason
+from service.monitoring.page import render, render_case, render_message
+from service.monitoring.snapshot import AssociationView, CaseView, DiskView
+from tests.builders.html import Element, parse
+from tests.builders.status import (
+    BASELINE_UID,
+    DELAYED_UID,
+    FAT_DRIFT,
+    INJECTION_MISSING,
+    NOW,
+    case,
+    cases,
+    predicted_view,
+    snapshot,
+)
+
+REFUSED = CaseView(
+    case=case(8, CaseState.DONE, outcome=CaseOutcome.REFUSED, reasons=(FAT_DRIFT,), delivered=2, deliverable=2),
+    has_picture=True,
+)
+HELD = CaseView(
+    case=case(
+        4,
+        CaseState.HELD,
+        injection_time=None,
+        hours_after_injection=None,
+        baseline_series_uid="",
+        reasons=(INJECTION_MISSING,),
+    )
+)
+PAGES = {
+    "busy": render(snapshot(), config_path="/etc/csf24.toml"),
+    "idle": render(snapshot(cases=(), peers=(), last_association=None)),
+    "without ledger": render(snapshot(cases=(), ledger=None, ledger_problem="the ledger failed: OperationalError")),
+    "predicted": render_case(predicted_view()),
+    "refused": render_case(REFUSED),
+    "held": render_case(HELD),
+    "message": render_message("Not found", "There is no such page."),
+}
+every_page = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES.keys())
+
+
+def section(page: str, name: str) -> Element:
+    return parse(page).one("section", aria_labelledby=name)
+
+
+def cases_in(found: Element) -> list[str]:
+    return [link.text for link in found.all("a")]
+
+
+def test_every_case_stands_in_the_section_of_its_state():
+    page = render(snapshot())
+
+    assert cases_in(section(page, "attention")) == ["c000000000004", "c000000000006", "c000000000005"]
+    assert cases_in(section(page, "progress")) == ["c000000000001", "c000000000002", "c000000000003"]
+    assert cases_in(section(page, "finished")) == ["c000000000007", "c000000000008", "c000000000009", "c00000000000a"]
+
+
+def test_a_case_that_retries_by_itself_comes_after_those_that_wait_for_a_person():
+    retrying = CaseView(case=case(1, CaseState.FAILED), retrying=True)
+    waiting = CaseView(case=case(2, CaseState.FAILED))
+
+    page = render(snapshot(cases=(retrying, waiting)))
+
+    assert cases_in(section(page, "attention")) == ["c000000000002", "c000000000001"]
+
+
+def test_a_held_case_says_why_and_what_to_type():
+    found = section(render(snapshot(), config_path="/srv/my site/csf24.toml"), "attention").all("article")[0]
+
+    assert "INJECTION_TIME_MISSING" in found.text
+    assert INJECTION_MISSING.message in found.text
+    assert "when the tracer was injected" in found.text
+    command = found.one("dl").all("code")[0].text
+    assert command == (
+        "csf24 cases release c000000000004 --injection-time YYYY-MM-DDTHH:MM --config '/srv/my site/csf24.toml'"
+    )
+
+
+def test_a_measured_value_stands_beside_its_limit():
+    failed = CaseView(case=case(1, CaseState.FAILED, reasons=(FAT_DRIFT,)))
+
+    assert "Measured 0.4127, accepted at most 0.25." in section(render(snapshot(cases=(failed,))), "attention").text
+
+
+def test_a_finished_case_shows_outcome_hours_delivery_and_time():
+    row = section(render(snapshot()), "finished").one("tbody").all("tr")[0]
+
+    assert row.one("th").text == "c000000000007"
+    assert [cell.text for cell in row.all("td")] == ["predicted", "1.6 h", "448 of 448", "–", "12:59"]
+
+
+def test_a_case_of_another_day_shows_its_date():
+    row = section(render(snapshot()), "finished").one("tbody").all("tr")[2]
+
+    assert row.all("td")[-1].text == "2026-09-09 09:43"
+
+
+def test_the_page_says_that_older_cases_are_left_out():
+    assert "newest 4 of 57 cases" in section(render(snapshot()), "finished").text
+
+
+@pytest.mark.parametrize(
+    ("changes", "heading"),
+    [
+        ({}, "3 cases need attention"),
+        ({"cases": cases()[3:4]}, "1 case needs attention"),
+        ({"cases": ()}, "Ready, but no answer from PACS2"),
+        ({"cases": (), "peers": ()}, "Ready; nothing needs attention"),
+        ({"ledger": None}, "Not ready to receive"),
+        ({"disk": DiskView(free_bytes=10**9, total_bytes=10**12, required_bytes=2 * 10**9)}, "Not ready to receive"),
+    ],
+)
+def test_the_heading_is_the_verdict(changes, heading):
+    document = parse(render(snapshot(**changes)))
+
+    assert document.one("h1").text == heading
+    assert document.one("title").text == f"{heading} – csf24"
+
+
+def test_a_ledger_that_does_not_answer_is_no_empty_list():
+    page = render(snapshot(cases=(), ledger=None, ledger_problem="the ledger failed: OperationalError"))
+
+    document = parse(page)
+    assert "the ledger failed: OperationalError" in document.one("div", role="status").text
+    assert "cannot be shown" in document.text
+    assert "No case waits for a person" not in document.text
+
+
+def test_the_health_strip_names_listener_disk_queue_model_and_destinations():
+    strip = parse(render(snapshot())).one("dl", aria_label="Health").text
+
+    for fact in (
+        "CSF24@10.20.1.15:11112",
+        "from MODALITY1",
+        "412 GB free of 960 GB",
+        "2 running, 1 waiting",
+        "volume3d 0.1.0",
+        "CPU",
+        "trained on simulated tracer",
+        "ORTHANC@pacs.example.org:4242",
+        "connection refused",
+    ):
+        assert fact in strip
+
+
+def test_only_the_list_refreshes_and_only_until_it_is_stopped():
+    def refreshes(page):
+        return [found.attributes["content"] for found in parse(page).all("meta", http_equiv="refresh")]
+
+    assert refreshes(render(snapshot())) == ["10"]
+    assert refreshes(render(snapshot(), refreshing=False)) == []
+    assert refreshes(render_case(predicted_view())) == []
+    assert "/?refresh=off" in [link.attributes["href"] for link in parse(render(snapshot())).all("a")]
+
+
+def test_the_page_of_a_prediction_shows_history_figures_timings_and_picture():
+    document = parse(render_case(predicted_view()))
+
+    events = document.one("ol").all("li")
+    assert [event.one("strong").text for event in events][:3] == ["queued", "running", "interrupted"]
+    assert "started again" in events[2].text
+    assert "Two starts differ by" in document.text
+    assert [row.one("th").text for row in section(render_case(predicted_view()), "timings").one("tbody").all("tr")][
+        -2:
+    ] == ["derive", "in all"]
+    assert "37.6 s" in section(render_case(predicted_view()), "timings").text
+    picture = document.one("img")
+    assert picture.attributes["src"] == "/cases/c000000000007/preview.png"
+    assert "predicted 24 h image" in picture.attributes["alt"]
+    assert "VENTRICLES_NOT_FOUND" in section(render_case(predicted_view()), "warnings").text
+    assert "0xB000" in section(render_case(predicted_view()), "deliveries").text
+
+
+def test_the_page_of_a_refusal_shows_the_measured_value_and_promises_no_prediction():
+    document = parse(render_case(REFUSED))
+
+    cells = document.one("table", aria_label="Reasons").one("tbody").all("td")
+    assert [cell.text for cell in cells] == [FAT_DRIFT.message, "0.4127", "at most 0.25"]
+    assert "there is no prediction" in document.one("img").attributes["alt"]
+    assert "csf24 cases retry c000000000008" in document.text
+
+
+def test_a_held_case_without_a_pair_is_asked_for_both_series():
+    assert "release c000000000004 --baseline UID --delayed UID --injection-time" in parse(render_case(HELD)).text
+
+
+def test_a_case_without_a_picture_shows_none():
+    assert parse(render_case(replace(predicted_view(), has_picture=False))).all("img") == []
+
+
+@every_page
+def test_no_series_uid_and_no_time_of_injection_is_on_a_page(page):
+    assert BASELINE_UID not in page
+    assert DELAYED_UID not in page
+    assert "08:17" not in page
+
+
+@every_page
+def test_every_page_names_the_version_and_the_limit_of_use(page):
+    header = parse(page).one("header").text
+
+    assert f"version {__version__}" in header
+    assert "Research use, not for diagnosis" in header
+
+
+@every_page
+def test_every_page_works_without_scripts_and_outside_resources(page):
+    document = parse(page)
+
+    assert document.all("script") == []
+    assert document.all("form") == []
+    for element in document.walk():
+        assert "style" not in element.attributes
+        assert not any(name.startswith("on") for name in element.attributes)
+        assert element.attributes.get("src", "/").startswith("/")
+        assert element.attributes.get("href", "/").startswith(("/", "#"))
+    assert "url(" not in document.one("style").children[0].texts[0]
+    assert "@import" not in page
+
+
+@every_page
+def test_every_page_can_be_read_aloud(page):
+    document = parse(page)
+
+    assert document.one("html").attributes["lang"] == "en"
+    assert document.one("main").attributes["id"] == "content"
+    document.one("h1")
+    document.one("header")
+    document.one("footer")
+    for cell in document.all("th"):
+        assert cell.attributes["scope"] in {"col", "row"}
+    for picture in document.all("img"):
+        assert picture.attributes["alt"]
+    assert [found for found in document.all("section") if "aria-labelledby" not in found.attributes] == []
+
+
+def test_what_comes_from_outside_is_escaped():
+    hostile = "<script>alert(1)</script>"
+    reason = Reason(code="X", message=hostile, measured=hostile, limit='"><b>')
+    view = CaseView(case=case(1, CaseState.HELD, reasons=(reason,)))
+
+    for page in (
+        render(
+            snapshot(cases=(view,), last_association=AssociationView(calling_ae="<b>AE</b>", at=NOW, accepted=False)),
+            config_path=hostile,
+        ),
+        render_case(view, config_path=hostile),
+        render_message(hostile, hostile),
+    ):
+        document = parse(page)
+        assert document.all("script") == []
+        assert document.all("b") == []
+        assert hostile in document.text
+
+
+def test_a_clock_that_was_set_back_shows_no_negative_age():
+    later = AssociationView(calling_ae="AE", at=NOW + timedelta(minutes=3), accepted=True)
+
+    assert "Last association 0 s ago" in parse(render(snapshot(last_association=later))).text
+
+
+def _luminance(colour: str) -> float:
+    """Relative luminance, WCAG 2.2."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize(
+    ("ink", "ground"),
+    [
+        ("--ink", "--ground"),
+        ("--soft", "--ground"),
+        ("--soft", "--sheet"),
+        ("--accent", "--ground"),
+        ("--red", "--red-ground"),
+        ("--amber", "--amber-ground"),
+        ("--green", "--green-ground"),
+        ("--blue", "--blue-ground"),
+    ],
+)
+def test_text_stands_out_from_its_ground_as_wcag_asks(ink, ground):
+    (package,) = service.monitoring.__path__
+    style = Path(package, "templates", "style.css").read_text(encoding="utf-8")
+    colours = dict(re.findall(r"(--[a-z-]+): (#[0-9a-f]{6})", style))
+
+    light, dark = _luminance(colours[ground]), _luminance(colours[ink])
+
+    assert (light + 0.05) / (dark + 0.05) >= 4.5
