@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
@@ -12,6 +12,8 @@ from service.storage import schema
 from service.storage.case_ledger import CaseLedger
 from service.storage.database import connect, migrate, reading, writing
 from service.storage.instance_ledger import InstanceLedger
+from service.storage.retention import Retention
+from service.storage.spool import Spool
 from service.storage.work_ledger import DeliveryLedger, DeliveryState, WorkerLedger
 
 
@@ -56,6 +58,10 @@ class Ledger:
         engine = connect(url)
         migrate(engine)
         return cls(engine)
+
+    def retention(self, spool: Spool, *, received: timedelta | None, results: timedelta | None) -> Retention:
+        """What removes finished series and results once they are so old."""
+        return Retention(self._engine, spool, received=received, results=results)
 
     def close(self) -> None:
         """Close the connections."""
