@@ -158,6 +158,7 @@ class Outputs(_Section):
     mr_image: Flag = False
     parametric_map: Flag = False
     structured_report: Literal["off", "basic-text", "comprehensive"] = "off"
+    study: Literal["baseline", "delayed"] = "baseline"
 
 
 class Destination(_Section):

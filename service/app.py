@@ -1,0 +1,332 @@
+"""The composition root of the running service: builds every part, joins them, starts and stops them in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from socket import gethostname
+from threading import Event
+
+import structlog
+
+from service.cases import Case, CaseState
+from service.config import Config
+from service.delivery import Delivery
+from service.dicom.pairing import pair
+from service.dicom.records import SeriesSummary
+from service.dicom.summaries import summarise
+from service.dicom.verdicts import Verdict
+from service.errors import Csf24Error
+from service.housekeeping import Housekeeping
+from service.inference.onnx import OnnxPredictor
+from service.injection_file import InjectionFile
+from service.jobs.assembler import Assembler
+from service.jobs.dbos_queue import DbosQueue
+from service.jobs.executor import ExecutorSlot, claim_executor_slot
+from service.jobs.reception import Arrival, Receiver, Reception
+from service.jobs.recovery import Sweeper, resubmit_unfinished
+from service.jobs.spool_conversion import SpoolConversion
+from service.jobs.steps import LedgerCaseSteps
+from service.monitoring.server import StatusServer
+from service.monitoring.snapshot import (
+    AssociationView,
+    DiskView,
+    ListenerView,
+    ModelView,
+    QueueView,
+    StatusSnapshot,
+)
+from service.network import statuses
+from service.network.commitment import Commitments
+from service.network.listener import AssociationRequest, ListenerSettings, Rejection
+from service.network.storage_scp import ReceivedInstance, accept_policy, storage_listener
+from service.network.tls import server_context
+from service.status import PeerWatch, StatusSource
+from service.storage.ledger import Ledger
+from service.storage.spool import Spool
+from service.wiring import converter_with, load_model, local_entity, pairing_policy, peers
+
+_STOP_S = 30.0
+_STATUSES = {
+    Reception.KEPT: statuses.SUCCESS,
+    Reception.NOT_UNDERSTOOD: statuses.CANNOT_UNDERSTAND,
+    Reception.MISMATCH: statuses.DATA_SET_DOES_NOT_MATCH_SOP_CLASS,
+}
+_log = structlog.get_logger()
+
+
+def released_times(cases: Iterable[Case], series_uids: Collection[str]) -> dict[str, datetime]:
+    """Injection times that cases beyond pairing rest on, by the UID of their delayed series."""
+    undecided = (CaseState.HELD, CaseState.DISCARDED)
+    return {
+        case.delayed_series_uid: case.injection_time
+        for case in cases
+        if case.injection_time and case.state not in undecided and case.delayed_series_uid in series_uids
+    }
+
+
+def utc_now() -> datetime:
+    """The one clock of the service."""
+    return datetime.now(UTC)
+
+
+class Service:
+    """Listener, workers and housekeeping of one process.
+
+    Raises
+    ------
+    Csf24Error
+        From `start`: configuration, model, spool, ledger or identity cannot be used.
+    OSError
+        From `start`: the listener's address cannot be bound.
+    """
+
+    def __init__(
+        self, config: Config, *, config_path: Path | None = None, now: Callable[[], datetime] = utc_now
+    ) -> None:
+        self.config = config
+        self._config_path = str(config_path) if config_path else None
+        self._now = now
+        self._stack = ExitStack()
+        self._last_association: AssociationView | None = None
+
+    def start(self) -> None:
+        """Prove the model, open the stores, recover what a kill left, listen, work."""
+        try:
+            self._build()
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _build(self) -> None:
+        config, stack = self.config, self._stack
+        self.predictor: OnnxPredictor = load_model(config)
+        directory = config.storage.directory
+        self.spool = Spool(directory / "spool", min_free_bytes=config.storage.min_free_bytes)
+        stack.callback(self.spool.close)
+        self.ledger = Ledger.open(config.storage.ledger_url)
+        stack.callback(self.ledger.close)
+        self._receiver = Receiver(self.spool, self.ledger, now=self._now)
+        recovered = self._receiver.recover()
+        if recovered.recorded or recovered.rejected:
+            _log.info("spool recovered", recorded=recovered.recorded, rejected=recovered.rejected)
+        commitments = Commitments()
+        delivery = Delivery(config, commitments)
+        steps = LedgerCaseSteps(
+            self.ledger,
+            self.spool,
+            convert_pair=SpoolConversion(self.spool, converter_with(config, self.predictor)),
+            send=delivery.send,
+            confirm=delivery.confirm,
+            destinations=delivery.destinations,
+            now=self._now,
+        )
+        executor_id = self._claim_identity(directory)
+        self.queue = DbosQueue(
+            steps,
+            database_url=queue_url(config),
+            executor_id=executor_id,
+            conversions=config.workers.count,
+        )
+        self.queue.start()
+        stack.callback(self.queue.stop, _STOP_S)
+        self._housekeeping = self._housekeeper(executor_id)
+        stack.callback(self._forget_worker, executor_id)
+        resubmit_unfinished(self.ledger.cases, self.queue)
+        stack.callback(self._housekeeping.stop, _STOP_S)
+        self._housekeeping.start()
+        self._listen(commitments)
+        self._show_status()
+        _log.info(
+            "ready",
+            ae_title=config.listener.ae_title,
+            host=config.listener.host,
+            port=self.listener.port,
+            model=f"{self.predictor.identity.name} {self.predictor.identity.version}",
+            provider=self.predictor.identity.provider,
+            executor=executor_id,
+        )
+
+    def stop(self) -> None:
+        """Accept nothing more, let the step in work end, close."""
+        self._stack.close()
+
+    def _housekeeper(self, executor_id: str) -> Housekeeping:
+        config = self.config
+        injection_file, policy = InjectionFile(config), pairing_policy(config)
+
+        def pair_up(
+            series: Sequence[SeriesSummary], now: datetime, /, *, last_received: Mapping[str, datetime]
+        ) -> Sequence[Verdict]:
+            told = released_times(self.ledger.cases.cases(), {item.series_instance_uid for item in series})
+            times = replace(injection_file.times(), by_series=told)
+            return pair(series, now, policy=policy, injection_times=times, last_received=last_received)
+
+        return Housekeeping(
+            self.ledger,
+            self.queue,
+            assembler=Assembler(
+                self.ledger,
+                self.queue,
+                summarise=summarise,
+                pair=pair_up,
+                quiet=timedelta(seconds=config.pairing.quiet_seconds),
+            ),
+            sweeper=Sweeper(self.ledger.workers, self.queue, executor_id=executor_id),
+            retention=self.ledger.retention(
+                self.spool,
+                received=_days(config.retention.received_days),
+                results=_days(config.retention.results_days),
+            ),
+            injection_file=injection_file,
+            now=self._now,
+        )
+
+    def _claim_identity(self, directory: Path) -> str:
+        if self.config.workers.executor_id is not None:
+            return self.config.workers.executor_id
+        slot: ExecutorSlot = claim_executor_slot(directory / "locks", gethostname())
+        self._stack.callback(slot.release)
+        return slot.executor_id
+
+    def _listen(self, commitments: Commitments) -> None:
+        config = self.config
+        listener, tls = config.listener, config.tls
+        context = None
+        if tls.listener and tls.certificate is not None and tls.key is not None:
+            context = server_context(
+                certificate=tls.certificate,
+                key=tls.key,
+                trusted=tls.trusted,
+                verify_client=tls.verify_client,
+                minimum_version=tls.minimum_version,
+            )
+        self.listener = storage_listener(
+            ListenerSettings(
+                ae_title=listener.ae_title,
+                host=listener.host,
+                port=listener.port,
+                max_associations=listener.max_associations,
+                max_pdu=listener.max_pdu,
+                association_timeout_s=listener.association_timeout_s,
+                dimse_timeout_s=listener.dimse_timeout_s,
+                network_timeout_s=listener.network_timeout_s,
+            ),
+            receive=self._receive,
+            admit=self._admit(),
+            on_released=self._housekeeping.wake,
+            on_commitment=commitments.record,
+            tls=context,
+        )
+        self.listener.start()
+        self._stack.callback(self.listener.stop)
+
+    def _show_status(self) -> None:
+        config, page = self.config, self.config.status_page
+        if not page.enabled:
+            return
+        watch = PeerWatch([peer for peer, _ in peers(config).values()], local_entity(config), now=self._now)
+        watch.start()
+        self._stack.callback(watch.stop)
+        started_at = self._now()
+        source = StatusSource(
+            self.ledger,
+            self.spool,
+            required_bytes=config.storage.min_free_bytes,
+            parts=lambda disk: self._parts(disk, watch, started_at),
+        )
+        self.status_page = StatusServer(
+            page.host, page.port, source.snapshot, source.case, source.picture, config_path=self._config_path
+        )
+        self.status_page.start()
+        self._stack.callback(self.status_page.stop)
+
+    def _parts(self, disk: DiskView, watch: PeerWatch, started_at: datetime) -> StatusSnapshot:
+        listener, identity = self.config.listener, self.predictor.identity
+        jobs = self.queue.states()
+        return StatusSnapshot(
+            taken_at=self._now(),
+            started_at=started_at,
+            listener=ListenerView(
+                ae_title=listener.ae_title,
+                host=listener.host,
+                port=self.listener.port,
+                tls=self.config.tls.listener,
+                listening=self.listener.listening,
+            ),
+            disk=disk,
+            queue=QueueView(waiting=jobs.waiting, running=jobs.running),
+            model=ModelView(
+                name=identity.name,
+                version=identity.version,
+                sha256=identity.sha256,
+                provider=identity.provider,
+                simulated_training=self.predictor.manifest.simulated_training,
+            ),
+            peers=watch.views,
+            last_association=self._last_association,
+        )
+
+    def _admit(self) -> Callable[[AssociationRequest], Rejection | None]:
+        listener = self.config.listener
+        policy = accept_policy(
+            listener.calling_ae_titles,
+            listener.promiscuous,
+            listener.ae_title if listener.require_called_ae_title else None,
+            lambda: self.spool.has_room,
+        )
+
+        def admit(request: AssociationRequest) -> Rejection | None:
+            rejection = policy(request)
+            self._last_association = AssociationView(
+                calling_ae=request.calling_ae, at=self._now(), accepted=rejection is None
+            )
+            return rejection
+
+        return admit
+
+    def _receive(self, received: ReceivedInstance) -> int:
+        kept = self._receiver.receive(
+            Arrival(
+                encoded_dataset=received.encoded_dataset,
+                sop_class_uid=received.sop_class_uid,
+                sop_instance_uid=received.sop_instance_uid,
+                transfer_syntax_uid=received.transfer_syntax_uid,
+                calling_ae=received.calling_ae,
+            )
+        )
+        return _STATUSES[kept]
+
+    def _forget_worker(self, executor_id: str) -> None:
+        try:
+            self.ledger.workers.forget(executor_id)
+        except Csf24Error as fault:  # the next start, or a sweeper, cleans up
+            _log.warning("could not sign off", fault=str(fault))
+
+
+def _days(count: int) -> timedelta | None:
+    return timedelta(days=count) if count else None
+
+
+def queue_url(config: Config) -> str:
+    """Where DBOS keeps its tables: beside the ledger's in PostgreSQL, or in a SQLite file of its own."""
+    if config.storage.database and not config.storage.database.startswith("sqlite"):
+        return config.storage.database
+    return f"sqlite:///{(config.storage.directory / 'queue.sqlite').absolute()}"
+
+
+def serve(config: Config, stop: Event, *, config_path: Path | None = None) -> None:
+    """Run until `stop` is set."""
+    service = Service(config, config_path=config_path)
+    service.start()
+    try:
+        while not stop.is_set():
+            stop.wait(1.0)
+    finally:
+        started = time.monotonic()
+        service.stop()
+        _log.info("stopped", seconds=round(time.monotonic() - started, 1))

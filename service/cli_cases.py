@@ -1,0 +1,222 @@
+"""csf24 cases: the day-to-day operation, on the ledger that the service uses (running or not)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from service.cases import Case, CaseState
+from service.config import Config, load_config
+from service.errors import PermanentError, UsageError
+
+if TYPE_CHECKING:
+    from service.storage.ledger import Ledger
+
+app = typer.Typer(no_args_is_help=True, help="List, show, retry, release, discard and export cases.")
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="The service's TOML file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
+CaseId = Annotated[str, typer.Argument(metavar="CASE", help="As `csf24 cases list` shows it.")]
+
+
+@contextmanager
+def _opened(config: Path | None) -> Iterator[tuple[Config, Ledger]]:
+    from service.storage.ledger import Ledger
+
+    loaded = load_config(config, os.environ)
+    storage = loaded.storage
+    if not storage.database and not storage.directory.is_dir():
+        raise UsageError(
+            f"{storage.directory}: no such folder, so no service has run with this configuration; "
+            "give the service's own file with --config"
+        )
+    ledger = Ledger.open(storage.ledger_url)
+    try:
+        yield loaded, ledger
+    finally:
+        ledger.close()
+
+
+@app.command(name="list")
+def list_cases(
+    *,
+    state: Annotated[list[CaseState] | None, typer.Option(help="Only these; may be repeated.")] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Cases, the last changed first."""
+    with _opened(config) as (_, ledger):
+        cases = ledger.cases.cases(*(state or ()))
+    if as_json:
+        typer.echo(json.dumps([_document(case) for case in cases], indent=2))
+        return
+    table = Table("case", "state", "outcome", "hours", "reasons", "delivered", "changed")
+    for case in cases:
+        table.add_row(
+            case.case_id,
+            case.state.value,
+            case.outcome.value if case.outcome else "",
+            f"{case.hours_after_injection:.2f}" if case.hours_after_injection is not None else "",
+            " ".join(reason.code for reason in case.reasons),
+            f"{case.delivered}/{case.deliverable}" if case.deliverable else "",
+            f"{case.updated_at:%Y-%m-%d %H:%M:%S}Z",
+        )
+    Console().print(table if cases else "no cases")
+
+
+@app.command()
+def show(case_id: CaseId, *, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """One case: its reasons, its history, where its result lies."""
+    with _opened(config) as (loaded, ledger):
+        case = ledger.cases.case(case_id)
+        events = ledger.cases.events(case_id)
+    result = _result_directory(loaded, case)
+    document = _document(case) | {
+        "events": [{"at": e.at.isoformat(), "kind": e.kind, "text": e.text} for e in events],
+        "result": str(result) if result.is_dir() else None,
+    }
+    if as_json:
+        typer.echo(json.dumps(document, indent=2))
+        return
+    console = Console(soft_wrap=True)
+    for name in ("case_id", "state", "outcome", "baseline_series_uid", "delayed_series_uid", "injection_time",
+                 "hours_after_injection", "revision", "attempts", "delivered", "deliverable", "result"):  # fmt: skip
+        console.print(
+            f"{name:22} {document[name] if document[name] is not None else ''}", markup=False, highlight=False
+        )
+    for reason in case.reasons:
+        figures = f" (measured {reason.measured}, limit {reason.limit})" if reason.measured is not None else ""
+        console.print(f"\n{reason.code}{figures}\n  {reason.message}", markup=False, highlight=False)
+    console.print()
+    for event in events:
+        console.print(f"{event.at:%Y-%m-%d %H:%M:%S}Z  {event.kind:12} {event.text}", markup=False, highlight=False)
+
+
+@app.command()
+def retry(case_id: CaseId, *, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Convert a failed or refused case anew; the running service takes it up within seconds."""
+    from service.app import utc_now
+
+    with _opened(config) as (_, ledger):
+        _say(ledger.cases.requeue(case_id, now=utc_now()), as_json)
+
+
+@app.command()
+def release(
+    case_id: CaseId,
+    *,
+    injection_time: Annotated[str, typer.Option(help="ISO 8601, e.g. 2026-03-04T09:30; local unless it has an offset.")]
+    = "",
+    baseline: Annotated[str, typer.Option(help="Series Instance UID to use as baseline.")] = "",
+    delayed: Annotated[str, typer.Option(help="Series Instance UID to use as the 1-2 h scan.")] = "",
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Queue a held case with what it lacked; the checks on headers and pixels still apply."""
+    from service.app import utc_now
+    from service.release import hours_after_injection
+
+    with _opened(config) as (loaded, ledger):
+        held = ledger.cases.case(case_id)
+        injected = parse_time(injection_time) if injection_time else held.injection_time
+        pair = (baseline or held.baseline_series_uid, delayed or held.delayed_series_uid)
+        for uid in pair:
+            if uid and ledger.instances.series(uid) is None:
+                raise UsageError(f"series {uid}: nothing of it has been received")
+        hours = hours_after_injection(ledger, *pair, injected, loaded) if all(pair) else None
+        case = ledger.cases.release(
+            case_id,
+            now=utc_now(),
+            baseline_series_uid=baseline,
+            delayed_series_uid=delayed,
+            injection_time=injected,
+            hours_after_injection=hours,
+        )
+    _say(case, as_json)
+
+
+@app.command()
+def discard(case_id: CaseId, *, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Close a case that is not done; what was received stays until retention removes it."""
+    from service.app import utc_now
+
+    with _opened(config) as (_, ledger):
+        _say(ledger.cases.discard(case_id, now=utc_now()), as_json)
+
+
+@app.command()
+def export(
+    case_id: CaseId,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder to make; <out>/<case id>/ must not exist.")],
+    config: ConfigFile = None,
+) -> None:
+    """Copy a case's result (objects, preview, report) and its history. The objects hold patient data."""
+    with _opened(config) as (loaded, ledger):
+        case = ledger.cases.case(case_id)
+        events = ledger.cases.events(case_id)
+    source, target = _result_directory(loaded, case), out / case_id
+    if not source.is_dir():
+        raise PermanentError(f"case {case_id} is {case.state.value} and has no result to export")
+    if target.exists():
+        raise UsageError(f"{target} is there already; choose another folder")
+    shutil.copytree(source, target)
+    history = _document(case) | {"events": [{"at": e.at.isoformat(), "kind": e.kind, "text": e.text} for e in events]}
+    (target / "case.json").write_text(json.dumps(history, indent=2) + "\n", encoding="utf-8")
+    typer.echo(f"{target}")
+
+
+def parse_time(text: str) -> datetime:
+    """ISO 8601.
+
+    Raises
+    ------
+    UsageError
+        It is not.
+    """
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"injection time: found {text!r}; accepted: ISO 8601, e.g. 2026-03-04T09:30") from None
+
+
+def _say(case: Case, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(_document(case), indent=2))
+    else:
+        typer.echo(f"case {case.case_id} is {case.state.value}, revision {case.revision}")
+
+
+def _document(case: Case) -> dict[str, Any]:
+    return {
+        "case_id": case.case_id,
+        "state": case.state.value,
+        "outcome": case.outcome.value if case.outcome else None,
+        "baseline_series_uid": case.baseline_series_uid,
+        "delayed_series_uid": case.delayed_series_uid,
+        "injection_time": case.injection_time.isoformat() if case.injection_time else None,
+        "hours_after_injection": case.hours_after_injection,
+        "reasons": [
+            {"code": r.code, "message": r.message, "measured": r.measured, "limit": r.limit} for r in case.reasons
+        ],
+        "revision": case.revision,
+        "attempts": case.attempts,
+        "delivered": case.delivered,
+        "deliverable": case.deliverable,
+        "created_at": case.created_at.isoformat(),
+        "updated_at": case.updated_at.isoformat(),
+    }
+
+
+def _result_directory(config: Config, case: Case) -> Path:
+    return config.storage.directory / "spool" / "results" / case.case_id / f"r{case.revision}"

@@ -1,0 +1,137 @@
+"""csf24 convert: folders, archives or a table of pairs -> one folder a case, and summary.csv."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from service.cases import CaseOutcome
+from service.config import load_config
+from service.errors import UsageError
+
+if TYPE_CHECKING:
+    from service.batch.cases import BatchCase
+    from service.offline import Plan
+    from service.report import Json
+
+_EXIT_REFUSED, _EXIT_FAILED = 3, 1
+_STYLES = {"predicted": "green", "refused": "yellow", "failed": "red"}
+
+
+def convert(
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="SOURCE...", help="Folders (any depth, patients mixed), DICOMDIR, .zip, files."),
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for the results; a case already there is not made again.")],
+    manifest: Annotated[
+        Path | None, typer.Option(help="CSV with columns baseline, delayed [, case, injection_time, ...]; also NIfTI.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Model to use, as `csf24 models list` shows it.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="Series Instance UID of the baseline; with --delayed.")] = None,
+    delayed: Annotated[str | None, typer.Option(help="Series Instance UID of the 1-2 h scan; with --baseline.")] = None,
+    injection_time: Annotated[
+        str | None, typer.Option(help="ISO 8601, local unless it has an offset; for the one patient in the sources.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Cases at a time; each takes 2-4 GB of memory.")] = 1,
+    config: Annotated[Path | None, typer.Option(help="TOML file; without it the embedded defaults.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the reports instead of a table.")] = False,
+) -> None:
+    """Convert offline. Status 0: every case predicted; 3: some refused; 1: some failed; 2: wrong usage."""
+    from service.batch.run import run_batch
+    from service.batch.summary import write_summary
+    from service.cli_cases import parse_time
+    from service.monitoring.log import configure_logging
+    from service.offline import Choice, plan_batch
+
+    loaded = load_config(config, os.environ)
+    configure_logging("warning", loaded.logging.format, sys.stderr)
+    choice = Choice(
+        sources=tuple(sources or ()),
+        table=manifest,
+        baseline_uid=baseline,
+        delayed_uid=delayed,
+        injection_time=parse_time(injection_time) if injection_time else None,
+    )
+    console = Console(stderr=True)
+    rows: list[tuple[BatchCase, Json]] = []
+    with _progress(console) as progress:
+        reading = progress.add_task("reading headers", total=None)
+        plan = plan_batch(choice, loaded, out=out, model=model, on_file=lambda: progress.advance(reading))
+        progress.update(reading, total=plan.files, completed=plan.files)
+        converting = progress.add_task("converting", total=len(plan.cases))
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            for case, report, kept in run_batch(plan.cases, plan.request, plan.make_converter, jobs=jobs):
+                rows.append((case, report))
+                progress.advance(converting)
+                if not kept:
+                    progress.console.print(_line(report), highlight=False)
+        finally:
+            write_summary(rows, out / "summary.csv")
+    if as_json:
+        typer.echo(json.dumps([report for _, report in rows], indent=2))
+    else:
+        _summarise(rows, plan, out)
+    raise typer.Exit(_status(rows))
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )
+
+
+def _line(report: Json) -> str:
+    outcome = report["outcome"]
+    codes = " ".join(reason["code"] for reason in report["reasons"])
+    return f"{report['case_id']}  [{_STYLES[outcome]}]{outcome}[/]  {codes}  {report['timings_s']['total']:.1f} s"
+
+
+def _summarise(rows: list[tuple[BatchCase, Json]], plan: Plan, out: Path) -> None:
+    console = Console(soft_wrap=True)
+    table = Table("case", "outcome", "hours", "reflux grade 24 h", "why", "seconds", title="csf24 convert")
+    for _, report in sorted(rows, key=lambda row: row[0].case_id):
+        hours, reflux = report.get("hours_after_injection"), report.get("reflux") or {}
+        table.add_row(
+            report["case_id"],
+            f"[{_STYLES[report['outcome']]}]{report['outcome']}[/]",
+            "" if hours is None else f"{hours:.2f}",
+            reflux.get("grade_24h", ""),
+            " ".join(reason["code"] for reason in report["reasons"]),
+            f"{report['timings_s']['total']:.1f}",
+        )
+    console.print(table)
+    for _, report in rows:
+        for reason in report["reasons"]:
+            console.print(f"{report['case_id']}  {reason['code']}: {reason['message']}", markup=False, highlight=False)
+    counts = Counter(report["outcome"] for _, report in rows)
+    said = ", ".join(f"{counts[o.value]} {o.value}" for o in CaseOutcome)
+    console.print(f"{len(rows)} cases: {said}. {plan.passed_over}", markup=False, highlight=False)
+    console.print(f"Results: {out}/<case>/, {out / 'summary.csv'}", markup=False, highlight=False)
+    trained = "Predicted images are from a model trained on SIMULATED tracer. " if plan.simulated_training else ""
+    console.print(f"{trained}Research use, not for diagnosis.", markup=False, highlight=False)
+
+
+def _status(rows: list[tuple[BatchCase, Json]]) -> int:
+    outcomes = {report["outcome"] for _, report in rows}
+    if not rows:
+        raise UsageError("no pair of series was found")
+    if CaseOutcome.FAILED.value in outcomes:
+        return _EXIT_FAILED
+    return _EXIT_REFUSED if CaseOutcome.REFUSED.value in outcomes else 0

@@ -1,0 +1,304 @@
+"""From the instances of a pair to the objects that go back: read, check, convert, derive, read back.
+
+Works on bytes and volumes; where they come from and go to is the caller's business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pydicom.dataset import Dataset
+
+from service.cases import CaseOutcome
+from service.dicom.derived import derive_prediction, derive_refusal, to_part10
+from service.dicom.facts import DerivationFacts, ModelFacts, OutputSelection, RefluxFacts
+from service.dicom.part10 import read_dataset
+from service.dicom.policy import PairingPolicy
+from service.dicom.read_back import verify_objects
+from service.errors import Reason
+from service.imaging.rigid import RigidTransform
+from service.inference.predictor import Predictor
+from service.pictures.preview import PreviewSource, render_preview
+from service.pipeline import Clock, Outcome, VolumePair, convert
+from service.received_pair import DicomPair, ReceivedPair, receive_pair
+from service.report import CaseFacts, Json, case_report
+
+_LIMITS_OF_USE = "Research use, not for diagnosis. The 24 h image is predicted by a model; it was not acquired."
+_NOT_GRADABLE = RefluxFacts(index=None, grade_24h="not gradable", interval=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DerivedFile:
+    """A Part 10 file to deliver."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Conversion:
+    """What a case came to.
+
+    Attributes
+    ----------
+    files
+        Objects to deliver: the prediction, or the refusal notice; empty for input that is not DICOM.
+    course
+        What the pipeline found, the restored volumes included; None when the headers alone refused.
+    report
+        JSON values; ``outputs`` is left to whoever writes the files.
+    preview
+        PNG, or None when no picture could be read.
+    """
+
+    outcome: CaseOutcome
+    reasons: tuple[Reason, ...]
+    warnings: tuple[Reason, ...]
+    files: tuple[DerivedFile, ...]
+    course: Outcome | None
+    report: Json
+    preview: bytes | None
+
+
+class Converter:
+    """A model with all that stays the same from case to case.
+
+    Parameters
+    ----------
+    policy
+        Windows and tolerances that the headers are held against.
+    clock
+        Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        *,
+        policy: PairingPolicy,
+        outputs: OutputSelection,
+        software_version: str,
+        clock: Clock,
+    ) -> None:
+        self._predictor = predictor
+        self._policy = policy
+        self._outputs = outputs
+        self._version = software_version
+        self._clock = clock
+
+    def convert_dicom(self, pair: DicomPair) -> Conversion:
+        """Convert a pair of DICOM series; a refusal is a result.
+
+        Raises
+        ------
+        ModelError
+            The model failed.
+        SelfCheckFailed
+            What was written does not read back as it should.
+        InputRefused
+            Not one header of a series can be read, so there is nothing to answer to.
+        """
+        start = self._clock()
+        received = receive_pair(pair, self._policy)
+        timings = {"read": self._clock() - start}
+        course: Outcome | None = None
+        volumes = received.volumes
+        reasons = received.rejections
+        if volumes is not None and not reasons:
+            course = convert(volumes, self._predictor, clock=self._clock)
+            timings |= course.timings_s
+            reasons = course.reasons
+        facts = CaseFacts(
+            case_id=pair.case_id,
+            baseline=received.facts(0),
+            delayed=received.facts(1),
+            injection_time=pair.injection_time,
+            hours_after_injection=received.hours_after_injection,
+            software_version=self._version,
+        )
+        warnings = (*received.warnings, *(course.warnings if course else ()))
+        start = self._clock()
+        preview = self._preview(pair.case_id, volumes, course, reasons) if volumes else None
+        timings["preview"] = self._clock() - start
+        start = self._clock()
+        derivation = self._derivation(pair, received, warnings)
+        if reasons:
+            files = self._notice(pair, received, derivation, reasons, preview)
+        else:
+            files = self._prediction(received, course, derivation)
+        timings["derive"] = self._clock() - start
+        return self._conversion(
+            facts, reasons, course=course, warnings=warnings, files=files, preview=preview, timings=timings
+        )
+
+    def convert_volumes(self, facts: CaseFacts, pair: VolumePair, reasons: Sequence[Reason] = ()) -> Conversion:
+        """Convert a pair that did not come as DICOM; there are no objects to deliver, only volumes.
+
+        Parameters
+        ----------
+        reasons
+            Rejections already known, e.g. of the times given beside the images.
+        """
+        course = None if reasons else convert(pair, self._predictor, clock=self._clock)
+        found = tuple(reasons) if course is None else course.reasons
+        timings = dict(course.timings_s) if course else {}
+        start = self._clock()
+        preview = self._preview(facts.case_id, pair, course, found)
+        timings["preview"] = self._clock() - start
+        warnings = course.warnings if course else ()
+        return self._conversion(
+            facts, found, course=course, warnings=warnings, files=(), preview=preview, timings=timings
+        )
+
+    def _preview(self, case_id: str, pair: VolumePair, course: Outcome | None, reasons: tuple[Reason, ...]) -> bytes:
+        """PNG of the pair with its prediction, or with the reasons of its refusal."""
+        manifest = self._predictor.manifest
+        shown = course.restored if course and not reasons else None
+        registration = course.registration if course else None
+        fat_baseline = course.fat_baseline if course else None
+        fat_delayed = course.fat_delayed if course else None
+        source = PreviewSource(
+            baseline=pair.baseline,
+            delayed=pair.delayed,
+            transform=registration.transform if registration else RigidTransform.identity(),
+            centre=course.anatomy.brain_centre if course and course.anatomy else pair.baseline.grid.centre,
+            fat_baseline=fat_baseline.median if fat_baseline else 0.0,
+            fat_delayed=fat_delayed.median if fat_delayed else 0.0,
+            predicted=shown.predicted if shown else (),
+            increase=shown.increase if shown else (),
+        )
+        if shown is None:
+            codes = ", ".join(reason.code for reason in reasons)
+            return render_preview(source, title=f"csf24 case {case_id}: NO PREDICTION ({codes})", footer="")
+        trained = ", trained on SIMULATED tracer" if manifest.simulated_training else ""
+        return render_preview(
+            source,
+            title=f"csf24 case {case_id}: 24 h PREDICTED, not acquired",
+            footer=f"{manifest.name} {manifest.version}{trained}. {_LIMITS_OF_USE}",
+        )
+
+    def _prediction(
+        self, received: ReceivedPair, course: Outcome | None, derivation: DerivationFacts
+    ) -> tuple[DerivedFile, ...]:
+        if course is None or course.restored is None or course.fat_baseline is None:
+            raise ValueError("there is no prediction to derive objects from")
+        baseline, delayed = received.sources
+        found = course.reflux
+        objects = derive_prediction(
+            baseline,
+            delayed,
+            course.restored,
+            derivation,
+            self._outputs,
+            fat_baseline=course.fat_baseline.median,
+            reflux=RefluxFacts(index=found.index, grade_24h=found.grade_24h, interval=found.interval)
+            if found
+            else _NOT_GRADABLE,
+            quality=course.checks,
+        )
+        files = _files(objects)
+        verify_objects([file.content for file in files], baseline, course.restored)
+        return files
+
+    def _notice(
+        self,
+        pair: DicomPair,
+        received: ReceivedPair,
+        derivation: DerivationFacts,
+        reasons: tuple[Reason, ...],
+        preview: bytes | None,
+    ) -> tuple[DerivedFile, ...]:
+        contents = pair.baseline if self._outputs.study == "baseline" else pair.delayed
+        picture = None if preview is None else np.asarray(Image.open(BytesIO(preview)).convert("RGB"))
+        return _files(
+            derive_refusal(
+                read_dataset(contents[0]),
+                reasons,
+                derivation,
+                source_series_uids=(received.facts(0).series_instance_uid, received.facts(1).series_instance_uid),
+                source_instances=[(h.sop_class_uid, h.sop_instance_uid) for side in received.headers for h in side],
+                picture=picture,
+            )
+        )
+
+    def _conversion(
+        self,
+        facts: CaseFacts,
+        reasons: tuple[Reason, ...],
+        *,
+        course: Outcome | None,
+        warnings: tuple[Reason, ...],
+        files: tuple[DerivedFile, ...],
+        preview: bytes | None,
+        timings: dict[str, float],
+    ) -> Conversion:
+        outcome = CaseOutcome.REFUSED if reasons else CaseOutcome.PREDICTED
+        report = case_report(
+            facts,
+            outcome,
+            reasons=reasons,
+            warnings=warnings,
+            identity=self._predictor.identity,
+            manifest=self._predictor.manifest,
+            course=course,
+            timings_s=timings,
+        )
+        return Conversion(
+            outcome=outcome,
+            reasons=reasons,
+            warnings=warnings,
+            files=files,
+            course=course,
+            report=report,
+            preview=preview,
+        )
+
+    def _derivation(self, pair: DicomPair, received: ReceivedPair, warnings: tuple[Reason, ...]) -> DerivationFacts:
+        manifest = self._predictor.manifest
+        return DerivationFacts(
+            case_id=pair.case_id,
+            fingerprint=self._fingerprint(pair),
+            derived_at=pair.derived_at,
+            software_version=self._version,
+            model=ModelFacts(
+                name=manifest.name,
+                version=manifest.version,
+                sha256=manifest.sha256,
+                mode=manifest.recipe.mode,
+                simulated_training=manifest.simulated_training,
+                intended_use=manifest.intended_use,
+            ),
+            hours_after_injection=received.hours_after_injection,
+            warnings=warnings,
+        )
+
+    def _fingerprint(self, pair: DicomPair) -> str:
+        """Everything that decides the result: a repeated conversion has it again, a changed one has another."""
+        sides = (pair.baseline, pair.delayed)
+        settings: dict[str, Any] = {
+            "software": self._version,
+            "model": self._predictor.manifest.sha256,
+            "recipe": asdict(self._predictor.manifest.recipe),
+            "outputs": asdict(self._outputs),
+            "policy": repr(self._policy),
+            "injection": pair.injection_time.isoformat() if pair.injection_time else "",
+            "instances": [sorted(hashlib.sha256(content).hexdigest() for content in side) for side in sides],
+        }
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _files(objects: Sequence[Dataset]) -> tuple[DerivedFile, ...]:
+    return tuple(
+        DerivedFile(
+            sop_class_uid=str(item.SOPClassUID), sop_instance_uid=str(item.SOPInstanceUID), content=to_part10(item)
+        )
+        for item in objects
+    )

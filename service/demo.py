@@ -1,0 +1,263 @@
+"""csf24 demo: the whole loop on this machine, each part a process of its own where it would be one in a hospital.
+
+A PACS (Orthanc where it is installed, else this project's own small archive), the service, a patient whose two
+series are sent by C-STORE, and the prediction back in the PACS.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from service.batch.index import Index, build_index
+from service.batch.sources import find_files
+from service.cases import Case, CaseOutcome, CaseState
+from service.demo_pacs import DemoPacs, free_port, running_pacs
+from service.errors import Csf24Error, PeerUnavailable, UsageError
+from service.network.peers import LocalEntity, Peer
+from service.network.storage_scu import OutgoingInstance, echo, store
+from service.report import Json
+from service.result_files import PREVIEW_NAME, REPORT_NAME
+from service.storage.ledger import Ledger
+
+_PATIENT = "simulated-patient.zip"
+_SCANNER = "DEMO_SCANNER"
+_START_S, _CASE_S = 60.0, 300.0
+_ENDED = (CaseState.DONE, CaseState.HELD, CaseState.DISCARDED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Loop:
+    """What the loop came to; seconds by what was waited for."""
+
+    case: Case
+    report: Json
+    in_pacs: int
+    seconds: dict[str, float]
+
+
+def run_demo(*, source: Path | None, out: Path, injection_time: str | None, model: str | None, console: Console) -> int:
+    """Run the loop and print one screen about it; the exit status.
+
+    Raises
+    ------
+    Csf24Error
+        A part did not start, or the case did not end as expected.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    work = out / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    index = _patient(source, work)
+    with running_pacs(work / "pacs") as pacs, _service(work, pacs, index, injection_time, model) as port:
+        console.print(
+            f"PACS: {pacs.name} (AE {pacs.ae_title}, port {pacs.port}); service: csf24 serve (AE CSF24, port {port})"
+        )
+        loop = _loop(work, pacs, port, index)
+        overview = _overview(work, loop.case, out)
+    _print(loop, pacs, overview, console, simulated_patient=source is None)
+    return {CaseOutcome.PREDICTED: 0, CaseOutcome.REFUSED: 3}.get(loop.case.outcome or CaseOutcome.FAILED, 1)
+
+
+def _patient(source: Path | None, work: Path) -> Index:
+    if source is None:
+        with resources.as_file(resources.files("service") / "demo_patient" / _PATIENT) as packed:
+            folder = work / "patient"
+            with zipfile.ZipFile(packed) as archive:
+                archive.extractall(folder)
+    else:
+        folder = work / "patient"
+        _copy(source, folder)
+    index = build_index(find_files([folder]))
+    if len(index.series) < 2:
+        raise UsageError(
+            f"{source or _PATIENT}: found {len(index.series)} DICOM series; accepted: a folder with a baseline and a "
+            "1-2 h T1 series of one patient"
+        )
+    return index
+
+
+def _copy(source: Path, folder: Path) -> None:
+    """Every DICOM file as a plain file, out of archives too, since they are sent one by one."""
+    folder.mkdir()
+    for number, found in enumerate(find_files([source])):
+        (folder / f"{number:06d}").write_bytes(found.read())
+
+
+@contextmanager
+def _service(work: Path, pacs: DemoPacs, index: Index, injection_time: str | None, model: str | None) -> Iterator[int]:
+    """`csf24 serve` as a process; its DICOM port."""
+    port, page_port = free_port(), free_port()
+    config = work / "csf24.toml"
+    pacs.introduce("CSF24", port)
+    lines = [
+        "[listener]",
+        f"port = {port}",
+        f'calling_ae_titles = ["{_SCANNER}", "{pacs.ae_title}"]',
+        "[status_page]",
+        f"port = {page_port}",
+        "[storage]",
+        f"directory = {json.dumps(str(work / 'csf24-data'))}",
+        "min_free_mb = 256",
+        *(["[models]", f"default = {json.dumps(model)}"] if model else []),
+    ]
+    if injection_time:
+        table = work / "injection-times.csv"
+        patients = sorted({found[0].header.patient_id for found in index.series.values()})
+        rows = [f'"{patient}",{injection_time}' for patient in patients]
+        table.write_text("\n".join(["patient_id,injection_time", *rows]) + "\n", encoding="utf-8")
+        lines += ["[pairing]", f"injection_times = {json.dumps(str(table))}"]
+    lines += [
+        "[[destinations]]",
+        'name = "PACS"',
+        f'ae_title = "{pacs.ae_title}"',
+        'host = "127.0.0.1"',
+        f"port = {pacs.port}",
+    ]
+    config.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    # Settings of the real installation must not reach into the demo.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CSF24_")}
+    with (work / "service.log").open("wb") as log:
+        command = [sys.executable, "-m", "service", "serve", "--config", str(config)]
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)  # noqa: S603 - ourselves
+        try:
+            _await_listener(process, port, work)
+            yield port
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _await_listener(process: subprocess.Popen[bytes], port: int, work: Path) -> None:
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            echo(_listener(port), LocalEntity(ae_title=_SCANNER, connect_timeout_s=1.0))
+        except PeerUnavailable:
+            time.sleep(0.2)
+        else:
+            return
+    last = (work / "service.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:]
+    raise PeerUnavailable("the service did not start; its log ends with:\n  " + "\n  ".join(last))
+
+
+def _listener(port: int) -> Peer:
+    return Peer(name="csf24", ae_title="CSF24", host="127.0.0.1", port=port)
+
+
+def _loop(work: Path, pacs: DemoPacs, port: int, index: Index) -> _Loop:
+    start = time.monotonic()
+    for instances in index.series.values():
+        sent = store(
+            _listener(port),
+            LocalEntity(ae_title=_SCANNER),
+            [
+                OutgoingInstance(
+                    sop_class_uid=item.header.sop_class_uid,
+                    sop_instance_uid=item.header.sop_instance_uid,
+                    path=item.source.path,
+                )
+                for item in instances
+            ],
+        )
+        refused = [result.status for result in sent if not result.accepted]
+        if refused:
+            raise PeerUnavailable(f"the service refused {len(refused)} of {len(sent)} instances: {refused[0]}")
+    received = time.monotonic()
+    case = _await_case(work)
+    ended = time.monotonic()
+    result = work / "csf24-data" / "spool" / "results" / case.case_id / f"r{case.revision}"
+    if case.state is CaseState.HELD or not result.is_dir():
+        reasons = "\n".join(f"  {reason.code}: {reason.message}" for reason in case.reasons)
+        raise UsageError(f"the case is {case.state.value}:\n{reasons}")
+    report: Json = json.loads((result / REPORT_NAME).read_text(encoding="utf-8"))
+    objects = sorted(result.glob("predicted/*.dcm")) + sorted(result.glob("refusal/*.dcm"))
+    in_pacs = pacs.count_equal(objects)
+    if in_pacs < len(objects):
+        raise Csf24Error(f"only {in_pacs} of {len(objects)} objects lie unaltered in the PACS")
+    stages = sum(s for name, s in report["timings_s"].items() if name != "total")
+    seconds = {
+        "C-STORE of both series": received - start,
+        **{name: s for name, s in report["timings_s"].items() if name != "total"},
+        "pairing, delivery, confirmation": ended - received - stages,
+    }
+    return _Loop(case=case, report=report, in_pacs=in_pacs, seconds=seconds)
+
+
+def _await_case(work: Path) -> Case:
+    ledger = Ledger.open(f"sqlite:///{work / 'csf24-data' / 'ledger.sqlite'}")
+    try:
+        deadline = time.monotonic() + _CASE_S
+        while time.monotonic() < deadline:
+            cases = ledger.cases.cases()
+            ended = [c for c in cases if c.state in _ENDED or (c.state is CaseState.FAILED)]
+            if cases and len(ended) == len(cases):
+                finished = [c for c in cases if c.state is CaseState.DONE]
+                return (finished or list(cases))[0]
+            time.sleep(0.25)
+    finally:
+        ledger.close()
+    raise Csf24Error(f"no case ended within {_CASE_S:g} s; see {work / 'service.log'}")
+
+
+def _overview(work: Path, case: Case, out: Path) -> Path | None:
+    preview = work / "csf24-data" / "spool" / "results" / case.case_id / f"r{case.revision}" / PREVIEW_NAME
+    if not preview.is_file():
+        return None
+    overview = out / "overview.png"
+    shutil.copyfile(preview, overview)
+    return overview
+
+
+def _print(loop: _Loop, pacs: DemoPacs, overview: Path | None, console: Console, *, simulated_patient: bool) -> None:
+    report = loop.report
+    table = Table("stage", "seconds", title=f"case {loop.case.case_id}: {report['outcome']}")
+    for name, seconds in loop.seconds.items():
+        table.add_row(name, f"{seconds:.1f}")
+    table.add_row("total", f"{sum(loop.seconds.values()):.1f}", style="bold")
+    console.print(table)
+    lines: list[str] = []
+    if simulated_patient:
+        lines.append("Patient:      SIMULATED head and tracer; no patient exists")
+    if report["hours_after_injection"] is not None:
+        lines.append(f"Delayed scan: {report['hours_after_injection']:.2f} h after injection")
+    registration = report["registration"]
+    if registration:
+        lines.append(
+            f"Registration: turned {registration['rotation_deg']:.1f} degrees; "
+            f"inverse consistency {registration['inverse_consistency_mm']:.2f} mm"
+        )
+    model = report["model"]
+    trained = ", trained on SIMULATED tracer" if model["simulated_training"] else ""
+    lines.append(f"Model:        {model['name']} {model['version']} on {model['provider']}{trained}")
+    reflux = report["reflux"]
+    index = "none" if reflux["index"] is None else f"{reflux['index']:.2f}"
+    lines.append(f"Reflux:       index {index}, 24 h grade {reflux['grade_24h']} (model-derived)")
+    lines += [f"Refused:      {r['code']}: {r['message']}" for r in report["reasons"]]
+    lines += [f"Warning:      {w['code']}: {w['message']}" for w in report["warnings"]]
+    lines.append(f"In the PACS:  {loop.in_pacs} objects, read back and equal to what was sent ({pacs.name})")
+    if overview:
+        lines.append(f"Picture:      {overview}")
+    lines.append("Research use, not for diagnosis.")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

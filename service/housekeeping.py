@@ -1,0 +1,115 @@
+"""The service's regular work: pair what arrived, beat, take over from the dead, remove what is old."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from threading import Event, Thread
+
+import structlog
+
+from service.cases import CaseState
+from service.errors import RetryableError
+from service.injection_file import InjectionFile
+from service.jobs.assembler import Assembler
+from service.jobs.port import JobQueue
+from service.jobs.recovery import Sweeper
+from service.storage.ledger import Ledger
+from service.storage.retention import Retention
+
+TICK_S = 1.0
+"""Pause between two looks at what arrived; the end of an association cuts it short."""
+_BEAT = timedelta(seconds=5)
+_SWEEP = timedelta(hours=1)
+_log = structlog.get_logger()
+
+
+class Housekeeping:
+    """One thread that does it all in turn; whatever fails is done again at the next turn."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        queue: JobQueue,
+        *,
+        assembler: Assembler,
+        sweeper: Sweeper,
+        retention: Retention,
+        injection_file: InjectionFile,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._ledger = ledger
+        self._queue = queue
+        self._assembler = assembler
+        self._sweeper = sweeper
+        self._retention = retention
+        self._injection_file = injection_file
+        self._now = now
+        self._wake = Event()
+        self._stopping = Event()
+        self._beaten = self._swept = datetime.min.replace(tzinfo=UTC)
+        self._thread = Thread(target=self._run, name="housekeeping", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Something arrived: look now."""
+        self._wake.set()
+
+    def stop(self, timeout_s: float) -> None:
+        """End after the work in hand."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def turn(self, now: datetime) -> None:
+        """Everything that is due at `now`.
+
+        Raises
+        ------
+        StorageUnavailable
+            Ledger or disk failed; the next turn does it again.
+        """
+        if self._injection_file.changed():
+            self._look_again()
+        self._assembler.tick(now)
+        if now - self._beaten >= _BEAT:
+            self._sweeper.tick(now)
+            self._submit_queued()
+            self._beaten = now
+        if now - self._swept >= _SWEEP:
+            removed = self._retention.sweep(now)
+            if removed.files or removed.results:
+                _log.info("retention", series=removed.series, files=removed.files, results=removed.results)
+            self._swept = now
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self.turn(self._now())
+            except RetryableError as fault:
+                _log.warning("housekeeping will be repeated", fault=str(fault))
+            except Exception as fault:  # noqa: BLE001 - the thread must outlive any one turn
+                # The message may quote header values, so only the kind is logged.
+                _log.error("housekeeping failed and will be repeated", kind=type(fault).__name__)
+            self._wake.wait(TICK_S)
+            self._wake.clear()
+
+    def _submit_queued(self) -> None:
+        """Hand over what another process (`csf24 cases retry`) queued in the ledger."""
+        for case in self._ledger.cases.cases(CaseState.QUEUED):
+            self._queue.submit(case.case_id, case.revision)
+
+    def _look_again(self) -> None:
+        """Have pairing look at held cases again, since the table of injection times has changed."""
+        uids = {
+            uid
+            for case in self._ledger.cases.cases(CaseState.HELD)
+            for uid in (case.baseline_series_uid, case.delayed_series_uid)
+            if uid
+        }
+        if uids:
+            self._ledger.instances.unsettle(uids)

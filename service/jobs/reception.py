@@ -1,0 +1,96 @@
+"""Reception: an arriving instance becomes a file, then a row; only then is it acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+import structlog
+
+from service.dicom.headers import parse_header
+from service.dicom.records import InstanceHeader, StoredInstance
+from service.errors import InputRefused, Reason
+from service.storage.instance_ledger import Rebuilt
+from service.storage.ledger import Ledger
+from service.storage.spool import Spool
+
+_log = structlog.get_logger()
+_MISMATCH = Reason(
+    code="UID_MISMATCH",
+    message="The data set names another SOP Instance than the C-STORE request; the sender must be corrected.",
+)
+
+
+class Reception(Enum):
+    """What became of an arriving object."""
+
+    KEPT = "kept"  # durable, or already held
+    NOT_UNDERSTOOD = "not understood"  # kept aside with the reason, never used
+    MISMATCH = "mismatch"  # the data set contradicts the request; kept aside
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """An object as it came off the wire: the encoded data set without file meta information."""
+
+    encoded_dataset: bytes
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    calling_ae: str
+
+
+class Receiver:
+    """Takes arriving objects into spool and ledger; any number of threads may call it."""
+
+    def __init__(self, spool: Spool, ledger: Ledger, *, now: Callable[[], datetime]) -> None:
+        self._spool = spool
+        self._ledger = ledger
+        self._now = now
+
+    def receive(self, arrival: Arrival) -> Reception:
+        """Make the object durable, whatever it is, and record it.
+
+        Raises
+        ------
+        StorageUnavailable
+            Nothing was acknowledged; the peer has to send it again.
+        """
+        now = self._now()
+        stored = self._spool.write(
+            arrival.encoded_dataset,
+            sop_class_uid=arrival.sop_class_uid,
+            sop_instance_uid=arrival.sop_instance_uid,
+            transfer_syntax_uid=arrival.transfer_syntax_uid,
+            calling_ae=arrival.calling_ae,
+            now=now,
+        )
+        try:
+            header = self._header(stored)
+        except InputRefused as refusal:
+            self._set_aside(stored, refusal.reasons[0], now)
+            return Reception.MISMATCH if refusal.reasons[0] is _MISMATCH else Reception.NOT_UNDERSTOOD
+        self._ledger.instances.record(stored, header)
+        return Reception.KEPT
+
+    def recover(self) -> Rebuilt:
+        """Record what the spool holds and the ledger does not know: after a kill, or after the ledger was lost."""
+        return self._ledger.instances.rebuild_from(self._spool, self._header, now=self._now())
+
+    def _header(self, stored: StoredInstance) -> InstanceHeader:
+        header = parse_header(self._spool.read(stored))
+        if header.sop_instance_uid != stored.sop_instance_uid:
+            raise InputRefused(_MISMATCH)
+        return header
+
+    def _set_aside(self, stored: StoredInstance, reason: Reason, now: datetime) -> None:
+        self._ledger.instances.reject(
+            reason,
+            sop_instance_uid=stored.sop_instance_uid,
+            calling_ae=stored.calling_ae,
+            relative_path=stored.relative_path,
+            at=now,
+        )
+        _log.warning("object set aside", code=reason.code, calling_ae=stored.calling_ae, file=stored.relative_path)

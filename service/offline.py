@@ -1,0 +1,259 @@
+"""The composition root of a batch: what the user named -> the cases, and how to convert them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from service import __version__
+from service.app import utc_now
+from service.batch.cases import BatchCase, DicomCase, NiftiCase, RefusedCase, batch_series, chosen_pair, pair_up
+from service.batch.convert_case import BatchRequest
+from service.batch.index import Index, build_index
+from service.batch.run import MakeConverter
+from service.batch.sources import FileSource, find_files
+from service.batch.table import TableRow, read_table
+from service.cases import case_id_for, digest_id
+from service.config import Config
+from service.dicom.injection import InjectionTimes, injection_time_for
+from service.dicom.pair_check import outside_window
+from service.dicom.policy import PairingPolicy
+from service.dicom.summaries import summarise
+from service.errors import Reason, UsageError
+from service.inference.manifest import load_manifest
+from service.wiring import choose_model, injection_times, make_converter, output_selection, pairing_policy
+
+_NOTHING_MORE_WILL_COME = timedelta(days=36500)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What the user named."""
+
+    sources: tuple[Path, ...] = ()
+    table: Path | None = None
+    baseline_uid: str | None = None
+    delayed_uid: str | None = None
+    injection_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The cases, and what was seen on the way.
+
+    Attributes
+    ----------
+    files
+        Number of files looked at.
+    passed_over
+        One sentence on the files that are no part of any case.
+    """
+
+    cases: tuple[BatchCase, ...]
+    request: BatchRequest
+    make_converter: MakeConverter
+    simulated_training: bool
+    files: int
+    passed_over: str
+
+
+def plan_batch(
+    choice: Choice, config: Config, *, out: Path, model: str | None, on_file: Callable[[], None] = lambda: None
+) -> Plan:
+    """Read all headers and pair what belongs together.
+
+    Raises
+    ------
+    UsageError
+        The choice contradicts itself, names something that is not there, or nothing of use was found.
+    ModelError
+        There is no such model.
+    """
+    _check(choice)
+    installed = choose_model(config, model)
+    manifest = load_manifest(installed.directory)
+    settings = {
+        "software": __version__,
+        "model": manifest.sha256,
+        "outputs": asdict(output_selection(config)),
+        "policy": repr(pairing_policy(config)),
+    }
+    request = BatchRequest(
+        out=out,
+        settings=hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
+        software_version=__version__,
+        now=utc_now().astimezone(),  # DICOM dates are local
+    )
+    if choice.table is not None:
+        cases, seen = _from_table(choice.table, config, on_file)
+    else:
+        cases, seen = _from_sources(choice, config, on_file)
+    return Plan(
+        cases=tuple(_once(cases)),
+        request=request,
+        make_converter=partial(make_converter, config, model),
+        simulated_training=manifest.simulated_training,
+        files=seen.files,
+        passed_over=seen.sentence(),
+    )
+
+
+@dataclass(slots=True)
+class _Seen:
+    files: int = 0
+    not_dicom: int = 0
+    unusable: int = 0
+    first_fault: str = ""
+
+    def add(self, index: Index) -> None:
+        self.not_dicom += index.not_dicom
+        self.unusable += len(index.unusable)
+        if index.unusable and not self.first_fault:
+            first = index.unusable[0]
+            self.first_fault = f"{first.source.path.name}: {first.code}, {first.message}"
+
+    def sentence(self) -> str:
+        parts = [f"{self.files} files read"]
+        if self.not_dicom:
+            parts.append(f"{self.not_dicom} are not DICOM")
+        if self.unusable:
+            parts.append(f"{self.unusable} cannot be used (the first: {self.first_fault})")
+        return ", ".join(parts) + "."
+
+
+def _check(choice: Choice) -> None:
+    if bool(choice.sources) == (choice.table is not None):
+        raise UsageError("give either SOURCE... or --manifest pairs.csv")
+    if (choice.baseline_uid is None) != (choice.delayed_uid is None):
+        raise UsageError("--baseline and --delayed go together")
+    if choice.table is not None and (choice.baseline_uid or choice.injection_time):
+        raise UsageError("with --manifest, series and injection times are in the table, not on the command line")
+
+
+def _from_sources(choice: Choice, config: Config, on_file: Callable[[], None]) -> tuple[list[BatchCase], _Seen]:
+    seen = _Seen()
+    index = _index(choice.sources, seen, on_file)
+    if not index.series:
+        raise UsageError(f"no DICOM series below the sources: {seen.sentence()}")
+    times = injection_times(config.pairing.injection_times)
+    if choice.injection_time is not None:
+        if len(index.patients) > 1 and choice.baseline_uid is None:
+            raise UsageError(
+                f"--injection-time is one patient's, but the sources hold {len(index.patients)}; "
+                "put the times of several into a table (pairing.injection_times in the configuration)"
+            )
+        times = replace(times, explicit=choice.injection_time)
+    if choice.baseline_uid and choice.delayed_uid:
+        case = chosen_pair(index, choice.baseline_uid, choice.delayed_uid, None)
+        return [_with_time(case, index, times)], seen
+    policy = pairing_policy(config)
+    now = utc_now() + _NOTHING_MORE_WILL_COME
+    return list(pair_up(index, policy=policy, injection_times=times, now=now)), seen
+
+
+def _from_table(table: Path, config: Config, on_file: Callable[[], None]) -> tuple[list[BatchCase], _Seen]:
+    seen = _Seen()
+    times = injection_times(config.pairing.injection_times)
+    cases: list[BatchCase] = []
+    for row in read_table(table):
+        if row.nifti:
+            seen.files += 2
+            cases.append(_nifti_case(row, config))
+        else:
+            cases.append(_dicom_case(row, times, seen, on_file))
+    return cases, seen
+
+
+def _nifti_case(row: TableRow, config: Config) -> BatchCase:
+    case_id = row.case or digest_id("nifti", str(row.baseline.resolve()), str(row.delayed.resolve()))
+    reason = _against_hours(row.hours_after_injection, pairing_policy(config))
+    if reason is not None:
+        return RefusedCase(case_id=case_id, places=(str(row.baseline), str(row.delayed)), reasons=(reason,))
+    return NiftiCase(
+        case_id=case_id,
+        baseline=FileSource(path=row.baseline),
+        delayed=FileSource(path=row.delayed),
+        hours_after_injection=row.hours_after_injection,
+    )
+
+
+def _against_hours(hours: float | None, policy: PairingPolicy) -> Reason | None:
+    """Why a NIfTI pair may not be converted by its time alone."""
+    if hours is None:
+        return Reason(
+            code="INJECTION_TIME_MISSING",
+            message="NIfTI files hold no times, and the table states none; add the column hours_after_injection.",
+            limit=policy.delayed.text,
+        )
+    if not policy.delayed.contains(hours, policy.warn_tolerance_h):
+        return outside_window(hours, policy)
+    return None
+
+
+def _dicom_case(row: TableRow, times: InjectionTimes, seen: _Seen, on_file: Callable[[], None]) -> BatchCase:
+    sides = [_index((path,), seen, on_file) for path in (row.baseline, row.delayed)]
+    for path, index in zip((row.baseline, row.delayed), sides, strict=True):
+        if len(index.series) != 1:
+            reason = Reason(
+                code="NOT_ONE_SERIES",
+                message=f"Line {row.line} of the table names a place with {len(index.series)} DICOM series; "
+                "accepted: a folder or .zip with exactly one.",
+                measured=float(len(index.series)),
+                limit=1.0,
+            )
+            case_id = row.case or digest_id("table", str(row.baseline.resolve()), str(row.delayed.resolve()))
+            return RefusedCase(case_id=case_id, places=(str(path),), reasons=(reason,))
+    both = Index(
+        series={uid: found for index in sides for uid, found in index.series.items()},
+        conflicts={uid: n for index in sides for uid, n in index.conflicts.items()},
+    )
+    if len(both.series) < len(sides):
+        reason = Reason(code="SAME_SERIES", message=f"Line {row.line} names one series as baseline and as delayed.")
+        return RefusedCase(case_id=row.case or digest_id("table", *both.series), places=(), reasons=(reason,))
+    baseline_uid, delayed_uid = (next(iter(index.series)) for index in sides)
+    case = chosen_pair(both, baseline_uid, delayed_uid, row.injection_time)
+    if row.injection_time is None:
+        case = _with_time(case, both, times)
+    if row.case and isinstance(case, DicomCase):
+        return DicomCase(
+            case_id=row.case, baseline=case.baseline, delayed=case.delayed, injection_time=case.injection_time
+        )
+    return case
+
+
+def _with_time(case: BatchCase, index: Index, times: InjectionTimes) -> BatchCase:
+    """The case with the injection time that headers, table or command line give for its delayed series."""
+    if not isinstance(case, DicomCase):
+        return case
+    baseline, delayed = index.series[case.baseline.series_uid], index.series[case.delayed.series_uid]
+    return DicomCase(
+        case_id=case_id_for(case.baseline.series_uid, case.delayed.series_uid),
+        baseline=batch_series(baseline),
+        delayed=batch_series(delayed),
+        injection_time=injection_time_for(
+            summarise([i.header for i in delayed]), summarise([i.header for i in baseline]), times
+        ),
+    )
+
+
+def _index(sources: tuple[Path, ...], seen: _Seen, on_file: Callable[[], None]) -> Index:
+    def count() -> None:
+        seen.files += 1
+        on_file()
+
+    index = build_index(find_files(sources), on_file=count)
+    seen.add(index)
+    return index
+
+
+def _once(cases: list[BatchCase]) -> list[BatchCase]:
+    """Without cases that come up twice (the same pair in two rows): they would write one folder."""
+    found: dict[str, BatchCase] = {}
+    for case in cases:
+        found.setdefault(case.case_id, case)
+    return list(found.values())

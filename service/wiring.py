@@ -1,0 +1,190 @@
+"""From the configuration to the objects it describes; part of the composition root."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from service import __version__
+from service.config import Config, Destination, PairingWindow
+from service.conversion import Converter
+from service.dicom.facts import OutputSelection
+from service.dicom.injection import InjectionTimes, read_injection_table
+from service.dicom.policy import HoursWindow, PairingPolicy
+from service.errors import ConfigError, ModelError
+from service.inference.onnx import OnnxPredictor, bundled_models_path, find_models, load_predictor, verify_parity
+from service.network.peers import LocalEntity, Peer
+from service.network.tls import client_context
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstalledModel:
+    """A model directory that was found."""
+
+    name: str
+    version: str
+    directory: Path
+
+
+def installed_models(config: Config) -> tuple[InstalledModel, ...]:
+    """Models of the configured folders first, then the bundled ones."""
+    paths = (*config.models.path, bundled_models_path())
+    return tuple(InstalledModel(name=n, version=v, directory=d) for n, v, d in find_models(paths))
+
+
+def choose_model(config: Config, name: str | None = None) -> InstalledModel:
+    """The model called `name` (or the configured default), as ``NAME`` or ``NAME-VERSION``; the newest counts.
+
+    Raises
+    ------
+    ModelError
+        There is none of that name.
+    """
+    wanted = name or config.models.default
+    models = installed_models(config)
+    exact = [m for m in models if f"{m.name}-{m.version}" == wanted]
+    named = [m for m in models if m.name == wanted]
+    if not (exact or named):
+        there = ", ".join(f"{m.name}-{m.version}" for m in models) or "none"
+        raise ModelError(f"no model {wanted!r}; installed: {there}; `models.path` in the configuration adds folders")
+    return exact[0] if exact else max(named, key=lambda m: _version_key(m.version))
+
+
+def _version_key(version: str) -> tuple[tuple[int, int | str], ...]:
+    parts = version.replace("-", ".").split(".")
+    return tuple((1, int(part)) if part.isdigit() else (0, part) for part in parts)
+
+
+def load_model(config: Config, name: str | None = None) -> OnnxPredictor:
+    """The chosen model, on the configured provider, its golden answer replayed.
+
+    Raises
+    ------
+    ModelError
+        It is missing, altered, runs elsewhere than asked, or gives another answer than it should.
+    """
+    directory = choose_model(config, name).directory
+    inference = config.inference
+    predictor = load_predictor(
+        directory, provider=inference.provider, threads=inference.threads, require_gpu=inference.require_gpu
+    )
+    verify_parity(directory, predictor)
+    return predictor
+
+
+def make_converter(config: Config, model: str | None = None) -> Converter:
+    """A converter with the model loaded and proven."""
+    return converter_with(config, load_model(config, model))
+
+
+def converter_with(config: Config, predictor: OnnxPredictor) -> Converter:
+    """A converter around a loaded model."""
+    return Converter(
+        predictor,
+        policy=pairing_policy(config),
+        outputs=output_selection(config),
+        software_version=__version__,
+        clock=time.perf_counter,
+    )
+
+
+def pairing_policy(config: Config) -> PairingPolicy:
+    """The site's rules for pairs."""
+    pairing = config.pairing
+    windows = pairing.windows.named()
+    return PairingPolicy(
+        delayed=_window(pairing.delayed_window, pairing.delayed),
+        baseline=_window("baseline", windows["baseline"]),
+        time_points=tuple(
+            _window(name, window)
+            for name, window in windows.items()
+            if name not in ("baseline", pairing.delayed_window)
+        ),
+        warn_tolerance_h=pairing.warn_tolerance_h,
+        repetition_time_tolerance=pairing.repetition_time_tolerance,
+        echo_time_tolerance=pairing.echo_time_tolerance,
+        flip_angle_tolerance_deg=pairing.flip_angle_tolerance_deg,
+        spacing_tolerance=pairing.spacing_tolerance,
+        partner_wait=timedelta(hours=pairing.partner_wait_hours),
+        incomplete_wait=timedelta(minutes=pairing.incomplete_wait_minutes),
+    )
+
+
+def _window(name: str, window: PairingWindow) -> HoursWindow:
+    return HoursWindow(name=name, earliest_h=window.earliest_h, latest_h=window.latest_h)
+
+
+def injection_times(path: Path | None) -> InjectionTimes:
+    """What the site's table says; nothing without one.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read; every fault is listed.
+    """
+    if path is None:
+        return InjectionTimes()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as fault:
+        raise ConfigError(
+            [f"pairing.injection_times: {path} cannot be read ({type(fault).__name__}); accepted: a CSV file in UTF-8"]
+        ) from fault
+    return InjectionTimes(table=read_injection_table(text))
+
+
+def output_selection(config: Config) -> OutputSelection:
+    """What a prediction becomes."""
+    outputs = config.outputs
+    return OutputSelection(
+        secondary_capture=outputs.secondary_capture,
+        mr_image=outputs.mr_image,
+        parametric_map=outputs.parametric_map,
+        structured_report=outputs.structured_report,
+        study=outputs.study,
+    )
+
+
+def local_entity(config: Config) -> LocalEntity:
+    """Our side of associations that we request."""
+    listener = config.listener
+    return LocalEntity(
+        ae_title=listener.ae_title,
+        max_pdu=listener.max_pdu,
+        connect_timeout_s=listener.connect_timeout_s,
+        association_timeout_s=listener.association_timeout_s,
+        dimse_timeout_s=listener.dimse_timeout_s,
+        network_timeout_s=listener.network_timeout_s,
+    )
+
+
+def peers(config: Config) -> Mapping[str, tuple[Peer, Destination]]:
+    """Destinations by name.
+
+    Raises
+    ------
+    ConfigError
+        TLS files cannot be used.
+    """
+    tls = config.tls
+    context = None
+    if any(destination.tls for destination in config.destinations):
+        context = client_context(
+            trusted=tls.trusted, certificate=tls.certificate, key=tls.key, minimum_version=tls.minimum_version
+        )
+    return {
+        destination.name: (
+            Peer(
+                name=destination.name,
+                ae_title=destination.ae_title,
+                host=destination.host,
+                port=destination.port,
+                tls=context if destination.tls else None,
+            ),
+            destination,
+        )
+        for destination in config.destinations
+    }
