@@ -1,0 +1,45 @@
+# Each target does all its own set-up in .venv; nothing but make, git and python3-venv is needed beforehand.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PYTEST_ARGS ?=
+export PIP_NO_WARN_SCRIPT_LOCATION = 1
+
+.PHONY: help demo test lint bench models clean
+help: ## what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "csf24 needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "cannot make $(VENV): install python3-venv (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
+
+$(VENV)/.service: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "setting up $(VENV) (the service only)"
+	@$(PIP) --editable '.[cpu]'
+	@touch $@
+
+$(VENV)/.all: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "setting up $(VENV) (service, training, development)"
+	@$(PIP) --editable '.[cpu,training,dev]'
+	@touch $@ $(VENV)/.service
+
+demo: $(VENV)/.service ## the whole loop on this machine, with a simulated patient; see demo/overview.png
+	@$(BIN)/csf24 demo --out demo
+
+test: $(VENV)/.all ## every test; installs Debian's orthanc, dcmtk and dicom3tools first where it may
+	@sh tests/debian-packages.sh
+	@$(BIN)/lint-imports --config pyproject.toml
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.all ## ruff, mypy strict, import directions
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --config pyproject.toml
+
+bench: $(VENV)/.all ## registration beside a plain SimpleITK baseline, and the time per stage
+	@$(BIN)/python -m tests.benchmarks
+
+clean: ## remove what make made
+	rm -rf $(VENV) demo build *.egg-info

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Debian programs that tests check against. Installed where that is allowed; where not, those tests
+# skip and say so.
+set -u
+wanted=""
+command -v Orthanc >/dev/null 2>&1 || [ -x /usr/sbin/Orthanc ] || wanted="$wanted orthanc"
+command -v storescu >/dev/null 2>&1 || wanted="$wanted dcmtk"
+command -v dciodvfy >/dev/null 2>&1 || wanted="$wanted dicom3tools"
+[ -z "$wanted" ] && exit 0
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+  echo "not installed:$wanted (tests that need them will skip; as root: apt-get install$wanted)"
+  exit 0
+fi
+echo "installing$wanted"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq && apt-get install -y -qq --no-install-recommends $wanted >/dev/null || \
+  echo "could not install$wanted; tests that need them will skip"
+# Debian starts its Orthanc at once; the tests start their own.
+command -v service >/dev/null 2>&1 && service orthanc stop >/dev/null 2>&1
+exit 0
