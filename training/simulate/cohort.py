@@ -25,7 +25,7 @@ from training.simulate.transport import draw_physiology, solve
 LATE_H = 24.0
 _FIELD_OF_VIEW_MM = (192.0, 246.0, 246.0)  # left, inferior, posterior: sagittal slices, as the founding paper's
 _MASK_SPACING_MM = 3.0
-_ATTEMPTS = 5
+_ATTEMPTS = 25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -83,7 +83,7 @@ def simulate_patient(
     Raises
     ------
     TransportError, InputRefused
-        No drawn head had joined fluid spaces, or looked like a head (five draws).
+        No drawn head had joined fluid spaces, or looked like a head (`_ATTEMPTS` draws).
     """
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng([seed, index, attempt])
