@@ -11,9 +11,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pydicom
-import pytest
 from pydicom import uid
 from pydicom.dataset import Dataset
+
+from tests.builders.programs import absent
 
 NATIVE = (
     uid.ImplicitVRLittleEndian,
@@ -76,5 +77,5 @@ def _with_dcmtk(dataset: Dataset, target: uid.UID) -> Dataset:
         try:
             subprocess.run(command, check=True, capture_output=True)
         except FileNotFoundError:
-            pytest.skip("DCMTK's dcmcjpeg is not installed")
+            absent("DCMTK's dcmcjpeg is not installed")
         return _as_read(pydicom.dcmread(packed))

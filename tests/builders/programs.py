@@ -8,11 +8,13 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import NoReturn
 
 import pytest
 
 _ELSEWHERE = "/usr/sbin:/usr/local/sbin"
 """Servers are there, and not in every user's search path."""
+_DEMAND = "CSF24_TESTS_REQUIRE_PROGRAMS"
 _PACKAGES = {"Orthanc": "orthanc", "dciodvfy": "dicom3tools", "openssl": "openssl"}
 
 
@@ -29,11 +31,18 @@ def required(program: str) -> str:
 
 def needs(program: str) -> pytest.MarkDecorator:
     """Skips where `program` is missing; with CSF24_TESTS_REQUIRE_PROGRAMS=1 the test runs, and fails."""
-    demanded = os.environ.get("CSF24_TESTS_REQUIRE_PROGRAMS") == "1"
+    demanded = os.environ.get(_DEMAND) == "1"
     return pytest.mark.skipif(
         path_of(program) is None and not demanded,
         reason=f"needs {program} (Debian: apt-get install {_package(program)})",
     )
+
+
+def absent(reason: str) -> NoReturn:
+    """Skip this test for the lack of something; with CSF24_TESTS_REQUIRE_PROGRAMS=1, fail."""
+    if os.environ.get(_DEMAND) == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 def free_ports(count: int = 1) -> list[int]:

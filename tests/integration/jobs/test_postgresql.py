@@ -19,6 +19,7 @@ from service.storage.database import connect
 from service.storage.instance_ledger import Recorded
 from service.storage.ledger import Ledger
 from tests.builders.kill_rig import KILLED, assert_done_once, prepare, read_log, run, start
+from tests.builders.programs import absent
 from tests.builders.received import NOON, make_header, make_stored, series_uid
 
 ACCOUNT = "postgres"
@@ -36,10 +37,10 @@ def server() -> Iterator[str]:
     """A throw-away server on a local socket; the part of a URL that follows the database's name."""
     programs = _programs()
     if programs is None:
-        pytest.skip("needs Debian's postgresql (initdb was not found)")
+        absent("needs Debian's postgresql (initdb was not found)")
     as_root = os.geteuid() == 0
     if as_root and subprocess.run(["id", ACCOUNT], capture_output=True, check=False).returncode:
-        pytest.skip("PostgreSQL does not run as root, and there is no account postgres")
+        absent("PostgreSQL does not run as root, and there is no account postgres")
     root = Path(tempfile.mkdtemp(prefix="csf24-pg-"))
     account = {"user": ACCOUNT, "group": ACCOUNT, "extra_groups": []} if as_root else {}
     if as_root:

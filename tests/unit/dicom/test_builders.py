@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from datetime import datetime
 
 import pytest
 
 from tests.builders.dicom import classic_series, enhanced_series, ramp_volume, to_bytes
+from tests.builders.programs import needs
 
 INJECTED = datetime(2024, 5, 14, 6, 50)
 
 
 @pytest.mark.needs_dicom3tools
-@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dicom3tools' dciodvfy is not installed")
+@needs("dciodvfy")
 @pytest.mark.parametrize("orientation", ["axial", "oblique"])
 @pytest.mark.parametrize("build", [classic_series, enhanced_series])
 @pytest.mark.parametrize(
