@@ -9,7 +9,7 @@ the index is model-derived, for research.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -46,7 +46,8 @@ class Reflux:
     index
         Ventricular / subarachnoid concentration; None when not gradable.
     interval
-        Lowest and highest index over the prediction's bounds, when given.
+        Lowest and highest index that the prediction's bounds allow; None without bounds, or when they leave the
+        highest open.
     ventricle_mm, subarachnoid_mm
         Concentrations in mmol/L (mM); NaN where there is no such region.
     """
@@ -84,18 +85,22 @@ def reflux(
     central = _grade(increase, regions)
     if central.index is None or increase_bounds is None:
         return central
-    bounds = [
-        _grade(resample(b, anatomy.grid, antialias=True).array / np.float32(fat_baseline), regions)
-        for b in increase_bounds
-    ]
-    indices = [central.index, *(b.index for b in bounds if b.index is not None)]
-    return Reflux(
-        index=central.index,
-        grade_24h=central.grade_24h,
-        interval=(min(indices), max(indices)) if len(indices) > 1 else None,
-        ventricle_mm=central.ventricle_mm,
-        subarachnoid_mm=central.subarachnoid_mm,
+    lower, upper = (
+        _grade(resample(bound, anatomy.grid, antialias=True).array / np.float32(fat_baseline), regions)
+        for bound in increase_bounds
     )
+    return replace(central, interval=_widest(central.index, lower, upper))
+
+
+def _widest(index: float, lower: Reflux, upper: Reflux) -> tuple[float, float] | None:
+    """Lowest ventricle over highest subarachnoid concentration and the reverse; None when that has no upper end.
+
+    The two regions' errors are not known to go together, so the extremes are combined.
+    """
+    if lower.subarachnoid_mm <= 0 or upper.subarachnoid_mm <= 0:
+        return None
+    ends = (lower.ventricle_mm / upper.subarachnoid_mm, upper.ventricle_mm / lower.subarachnoid_mm)
+    return min(index, *ends), max(index, *ends)
 
 
 def concentration(increase_fat_units: float) -> float:

@@ -69,7 +69,20 @@ def test_the_interval_holds_the_index(baseline, anatomy, grid):
     increase = later.array - baseline.array
     bounds = Volume(increase * 0.7, grid), Volume(increase * 1.3, grid)
     found = reflux(baseline, later, anatomy, fat_baseline=1000.0, fat_later=1000.0, increase_bounds=bounds)
-    assert found.interval[0] <= found.index <= found.interval[1]
+    low, high = found.interval
+    assert low < found.index < high
+    # the regions' errors need not go together, so the extremes are combined: 0.7 / 1.3 and the reverse, about
+    assert low / found.index == pytest.approx(0.7 / 1.3, rel=0.15)
+    assert high / found.index == pytest.approx(1.3 / 0.7, rel=0.15)
+
+
+def test_bounds_that_allow_no_tracer_around_the_brain_leave_the_interval_open(baseline, anatomy, grid):
+    later = head_volume(Head(seed=5, tracer={"sas": 0.25, "ventricles": 0.2}), grid)
+    increase = later.array - baseline.array
+    bounds = Volume(increase * 0, grid), Volume(increase * 1.3, grid)
+    found = reflux(baseline, later, anatomy, fat_baseline=1000.0, fat_later=1000.0, increase_bounds=bounds)
+    assert found.interval is None
+    assert found.index is not None
 
 
 def test_no_ventricles_means_not_gradable(baseline, anatomy, grid):
