@@ -148,7 +148,6 @@ def check_registration(
             judge("ROTATION_TOO_LARGE", transform.angle_deg),
             judge("REGISTRATION_INCONSISTENT", registration.inverse_consistency_mm),
             judge("REGISTRATION_AMBIGUOUS", registration.two_start_mm),
-            judge("REGISTRATION_NO_GAIN", registration.similarity_after - registration.similarity_before),
             judge("NOT_THE_SAME_HEAD", edge_agreement(pair, anatomy.brain)),
             judge("DELAYED_COVERAGE", _coverage(delayed_grid, transform, anatomy)),
         ]

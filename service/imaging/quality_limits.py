@@ -123,11 +123,6 @@ LIMITS: dict[str, Limit] = {
         highest=1.0,
         unit="mm",
     ),
-    "REGISTRATION_NO_GAIN": Limit(
-        message="Registration made the two series less alike.",
-        why="even an unmoved pair gains a little (calibrated > 0.01)",
-        lowest=-0.005,
-    ),
     "NOT_THE_SAME_HEAD": Limit(
         message="The two series do not show the same head, or one is heavily distorted.",
         why="calibrated: same head 0.86-0.99, two different heads 0.09-0.29",

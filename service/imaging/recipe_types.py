@@ -77,7 +77,8 @@ class Registration:
     transform
         Maps baseline points to delayed points, LPS mm.
     similarity_before, similarity_after
-        Normalised mutual information over the brain region at identity-of-centres and at the solution.
+        Normalised mutual information over the brain region at identity-of-centres and at the solution, which is
+        never the lower one.
     inverse_consistency_mm, two_start_mm
         Largest displacement over the brain between the solution and the inverse of the swapped
         registration / a solution from another start.

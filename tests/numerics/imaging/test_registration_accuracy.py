@@ -74,3 +74,11 @@ def test_an_empty_series_is_refused(fixed):
     with pytest.raises(InputRefused) as refused:
         register(fixed, fixed.with_array(np.zeros_like(fixed.array)), centre=CENTRE)
     assert refused.value.reasons[0].code == "REGISTRATION_FAILED"
+
+
+def test_a_copy_that_was_not_moved_is_found_unmoved(fixed):
+    brightened = fixed.with_array(fixed.array * 1.3)
+    found = register(fixed, brightened, centre=CENTRE)
+    assert np.allclose(found.transform.matrix, np.eye(4), atol=1e-6)
+    assert found.similarity_after == found.similarity_before > 1.9
+    assert found.inverse_consistency_mm < 0.5
