@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from service.cases import CaseOutcome
 from service.config import load_config
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from service.offline import Plan
     from service.report import Json
 
-_EXIT_REFUSED, _EXIT_FAILED = 3, 1
+    _Row = tuple[BatchCase, Json, bool]
+
+_EXIT_REFUSED, _EXIT_FAILED, _EXIT_INTERRUPTED = 3, 1, 130
 _STYLES = {"predicted": "green", "refused": "yellow", "failed": "red"}
 
 
@@ -47,15 +49,15 @@ def convert(
     config: Annotated[Path | None, typer.Option(help="TOML file; without it the embedded defaults.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the reports instead of a table.")] = False,
 ) -> None:
-    """Convert offline. Status 0: every case predicted; 3: some refused; 1: some failed; 2: wrong usage."""
+    """Convert offline. Status 0: all predicted; 3: some refused; 1: some failed; 2: wrong usage; 130: interrupted."""
     from service.batch.run import run_batch
     from service.batch.summary import write_summary
     from service.cli_cases import parse_time
     from service.monitoring.log import configure_logging
-    from service.offline import Choice, plan_batch
+    from service.offline import LOG_LEVEL, Choice, plan_batch
 
     loaded = load_config(config, os.environ)
-    configure_logging("warning", loaded.logging.format, sys.stderr)
+    configure_logging(LOG_LEVEL, loaded.logging.format, sys.stderr)
     choice = Choice(
         sources=tuple(sources or ()),
         table=manifest,
@@ -64,26 +66,37 @@ def convert(
         injection_time=parse_time(injection_time) if injection_time else None,
     )
     console = Console(stderr=True)
-    rows: list[tuple[BatchCase, Json]] = []
-    with _progress(console) as progress:
-        reading = progress.add_task("reading headers", total=None)
-        plan = plan_batch(choice, loaded, out=out, model=model, on_file=lambda: progress.advance(reading))
-        progress.update(reading, total=plan.files, completed=plan.files)
-        converting = progress.add_task("converting", total=len(plan.cases))
-        out.mkdir(parents=True, exist_ok=True)
-        try:
-            for case, report, kept in run_batch(plan.cases, plan.request, plan.make_converter, jobs=jobs):
-                rows.append((case, report))
-                progress.advance(converting)
-                if not kept:
-                    progress.console.print(_line(report), highlight=False)
-        finally:
-            write_summary(rows, out / "summary.csv")
+    rows: list[_Row] = []
+    try:
+        with _progress(console) as progress:
+            reading = progress.add_task("reading headers", total=None)
+            plan = plan_batch(choice, loaded, out=out, model=model, on_file=lambda: progress.advance(reading))
+            progress.update(reading, total=plan.files, completed=plan.files)
+            converting = progress.add_task("converting", total=len(plan.cases))
+            _make_folder(out)
+            try:
+                for row in run_batch(plan.cases, plan.request, plan.make_converter, jobs=jobs):
+                    rows.append(row)
+                    progress.advance(converting)
+                    if not row[2]:
+                        progress.console.print(_line(row[1]), highlight=False)
+            finally:
+                write_summary([(case, report) for case, report, _ in rows], out / "summary.csv")
+    except KeyboardInterrupt:
+        console.print(f"interrupted after {len(rows)} cases; the same command goes on from there", highlight=False)
+        raise typer.Exit(_EXIT_INTERRUPTED) from None
     if as_json:
-        typer.echo(json.dumps([report for _, report in rows], indent=2))
+        typer.echo(json.dumps([report for _, report, _ in rows], indent=2))
     else:
         _summarise(rows, plan, out)
     raise typer.Exit(_status(rows))
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise UsageError(f"--out {out}: {fault.strerror}; accepted: a folder that can be written") from fault
 
 
 def _progress(console: Console) -> Progress:
@@ -103,35 +116,43 @@ def _line(report: Json) -> str:
     return f"{report['case_id']}  [{_STYLES[outcome]}]{outcome}[/]  {codes}  {report['timings_s']['total']:.1f} s"
 
 
-def _summarise(rows: list[tuple[BatchCase, Json]], plan: Plan, out: Path) -> None:
+def _summarise(rows: list[_Row], plan: Plan, out: Path) -> None:
     console = Console(soft_wrap=True)
-    table = Table("case", "outcome", "hours", "reflux grade 24 h", "why", "seconds", title="csf24 convert")
-    for _, report in sorted(rows, key=lambda row: row[0].case_id):
-        hours, reflux = report.get("hours_after_injection"), report.get("reflux") or {}
+    table = Table(
+        Column("case", overflow="fold"),
+        Column("outcome", no_wrap=True),
+        "hours",
+        "reflux grade 24 h",
+        Column("why", overflow="fold"),
+        "seconds",
+        title="csf24 convert",
+    )
+    for _, report, _ in sorted(rows, key=lambda row: row[0].case_id):
+        hours = report["hours_after_injection"]
         table.add_row(
             report["case_id"],
             f"[{_STYLES[report['outcome']]}]{report['outcome']}[/]",
             "" if hours is None else f"{hours:.2f}",
-            reflux.get("grade_24h", ""),
+            report["reflux"]["grade_24h"] or "",
             " ".join(reason["code"] for reason in report["reasons"]),
             f"{report['timings_s']['total']:.1f}",
         )
     console.print(table)
-    for _, report in rows:
+    for _, report, _ in rows:
         for reason in report["reasons"]:
             console.print(f"{report['case_id']}  {reason['code']}: {reason['message']}", markup=False, highlight=False)
-    counts = Counter(report["outcome"] for _, report in rows)
+    counts = Counter(report["outcome"] for _, report, _ in rows)
     said = ", ".join(f"{counts[o.value]} {o.value}" for o in CaseOutcome)
-    console.print(f"{len(rows)} cases: {said}. {plan.passed_over}", markup=False, highlight=False)
+    kept = sum(kept for _, _, kept in rows)
+    earlier = f"; {kept} of them from an earlier run" if kept else ""
+    console.print(f"{len(rows)} cases: {said}{earlier}. {plan.passed_over}", markup=False, highlight=False)
     console.print(f"Results: {out}/<case>/, {out / 'summary.csv'}", markup=False, highlight=False)
     trained = "Predicted images are from a model trained on SIMULATED tracer. " if plan.simulated_training else ""
     console.print(f"{trained}Research use, not for diagnosis.", markup=False, highlight=False)
 
 
-def _status(rows: list[tuple[BatchCase, Json]]) -> int:
-    outcomes = {report["outcome"] for _, report in rows}
-    if not rows:
-        raise UsageError("no pair of series was found")
+def _status(rows: list[_Row]) -> int:
+    outcomes = {report["outcome"] for _, report, _ in rows}
     if CaseOutcome.FAILED.value in outcomes:
         return _EXIT_FAILED
     return _EXIT_REFUSED if CaseOutcome.REFUSED.value in outcomes else 0

@@ -177,7 +177,11 @@ class Converter:
         )
         if shown is None:
             codes = ", ".join(reason.code for reason in reasons)
-            return render_preview(source, title=f"csf24 case {case_id}: NO PREDICTION ({codes})", footer="")
+            return render_preview(
+                source,
+                title=f"csf24 case {case_id}: NO PREDICTION",
+                footer=f"Refused: {codes}. Research use, not for diagnosis.",
+            )
         trained = ", trained on SIMULATED tracer" if manifest.simulated_training else ""
         return render_preview(
             source,

@@ -4,30 +4,47 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from service import __version__
 from service.app import utc_now
-from service.batch.cases import BatchCase, DicomCase, NiftiCase, RefusedCase, batch_series, chosen_pair, pair_up
+from service.batch.cases import (
+    BatchCase,
+    DicomCase,
+    NiftiCase,
+    RefusedCase,
+    SeriesNote,
+    batch_series,
+    chosen_pair,
+    pair_up,
+    passed_over,
+)
 from service.batch.convert_case import BatchRequest
 from service.batch.index import Index, build_index
 from service.batch.run import MakeConverter
 from service.batch.sources import FileSource, find_files
 from service.batch.table import TableRow, read_table
-from service.cases import case_id_for, digest_id
+from service.cases import digest_id
 from service.config import Config
+from service.conversion import Converter
 from service.dicom.injection import InjectionTimes, injection_time_for
 from service.dicom.pair_check import outside_window
 from service.dicom.policy import PairingPolicy
 from service.dicom.summaries import summarise
-from service.errors import Reason, UsageError
+from service.errors import ModelError, Reason, UsageError
 from service.inference.manifest import load_manifest
+from service.monitoring.log import configure_logging
 from service.wiring import choose_model, injection_times, make_converter, output_selection, pairing_policy
 
+LOG_LEVEL: Literal["warning"] = "warning"
+"""Of a command whose progress bar and table say the rest."""
 _NOTHING_MORE_WILL_COME = timedelta(days=36500)
 
 
@@ -72,11 +89,10 @@ def plan_batch(
     UsageError
         The choice contradicts itself, names something that is not there, or nothing of use was found.
     ModelError
-        There is no such model.
+        The configured model is not there, or not usable.
     """
     _check(choice)
-    installed = choose_model(config, model)
-    manifest = load_manifest(installed.directory)
+    manifest = load_manifest(_model_directory(config, model))
     settings = {
         "software": __version__,
         "model": manifest.sha256,
@@ -93,14 +109,31 @@ def plan_batch(
         cases, seen = _from_table(choice.table, config, on_file)
     else:
         cases, seen = _from_sources(choice, config, on_file)
+    if not cases:
+        raise UsageError(f"no pair of series was found: {seen.sentence()}")
     return Plan(
-        cases=tuple(_once(cases)),
+        cases=_once(cases),
         request=request,
-        make_converter=partial(make_converter, config, model),
+        make_converter=partial(_ready_converter, config, model),
         simulated_training=manifest.simulated_training,
         files=seen.files,
         passed_over=seen.sentence(),
     )
+
+
+def _model_directory(config: Config, name: str | None) -> Path:
+    try:
+        return choose_model(config, name).directory
+    except ModelError as fault:
+        if name is None:
+            raise
+        raise UsageError(f"--model: {fault}") from fault
+
+
+def _ready_converter(config: Config, model: str | None) -> Converter:
+    """In whichever process; a worker has no log of its own yet."""
+    configure_logging(LOG_LEVEL, config.logging.format, sys.stderr)
+    return make_converter(config, model)
 
 
 @dataclass(slots=True)
@@ -109,6 +142,7 @@ class _Seen:
     not_dicom: int = 0
     unusable: int = 0
     first_fault: str = ""
+    spare_series: Counter[str] = field(default_factory=Counter)
 
     def add(self, index: Index) -> None:
         self.not_dicom += index.not_dicom
@@ -122,7 +156,10 @@ class _Seen:
         if self.not_dicom:
             parts.append(f"{self.not_dicom} are not DICOM")
         if self.unusable:
-            parts.append(f"{self.unusable} cannot be used (the first: {self.first_fault})")
+            parts.append(f"{self.unusable} cannot be used (the first: {self.first_fault.rstrip('.')})")
+        if self.spare_series:
+            codes = ", ".join(f"{code} {count}" for code, count in sorted(self.spare_series.items()))
+            parts.append(f"{self.spare_series.total()} series are no part of a pair ({codes})")
         return ", ".join(parts) + "."
 
 
@@ -153,7 +190,9 @@ def _from_sources(choice: Choice, config: Config, on_file: Callable[[], None]) -
         return [_with_time(case, index, times)], seen
     policy = pairing_policy(config)
     now = utc_now() + _NOTHING_MORE_WILL_COME
-    return list(pair_up(index, policy=policy, injection_times=times, now=now)), seen
+    cases = list(pair_up(index, policy=policy, injection_times=times, now=now))
+    seen.spare_series = passed_over(index, cases)
+    return cases, seen
 
 
 def _from_table(table: Path, config: Config, on_file: Callable[[], None]) -> tuple[list[BatchCase], _Seen]:
@@ -170,15 +209,13 @@ def _from_table(table: Path, config: Config, on_file: Callable[[], None]) -> tup
 
 
 def _nifti_case(row: TableRow, config: Config) -> BatchCase:
-    case_id = row.case or digest_id("nifti", str(row.baseline.resolve()), str(row.delayed.resolve()))
     reason = _against_hours(row.hours_after_injection, pairing_policy(config))
-    if reason is not None:
-        return RefusedCase(case_id=case_id, places=(str(row.baseline), str(row.delayed)), reasons=(reason,))
     return NiftiCase(
-        case_id=case_id,
+        case_id=row.case or digest_id("nifti", str(row.baseline.resolve()), str(row.delayed.resolve())),
         baseline=FileSource(path=row.baseline),
         delayed=FileSource(path=row.delayed),
         hours_after_injection=row.hours_after_injection,
+        reasons=(reason,) if reason else (),
     )
 
 
@@ -197,48 +234,49 @@ def _against_hours(hours: float | None, policy: PairingPolicy) -> Reason | None:
 
 def _dicom_case(row: TableRow, times: InjectionTimes, seen: _Seen, on_file: Callable[[], None]) -> BatchCase:
     sides = [_index((path,), seen, on_file) for path in (row.baseline, row.delayed)]
-    for path, index in zip((row.baseline, row.delayed), sides, strict=True):
+    reason = _not_a_pair(row, sides)
+    if reason is not None:
+        found = [batch_series(series).note for index in sides for series in index.series.values()]
+        case_id = row.case or digest_id("table", str(row.baseline.resolve()), str(row.delayed.resolve()))
+        places = [SeriesNote(place=str(path)) for path in (row.baseline, row.delayed)]
+        return RefusedCase(
+            case_id=case_id, reasons=(reason,), baseline=places[0], delayed=places[1], others=tuple(found)
+        )
+    both = Index(
+        series={uid: found for index in sides for uid, found in index.series.items()},
+        conflicts={uid: n for index in sides for uid, n in index.conflicts.items()},
+    )
+    baseline_uid, delayed_uid = (next(iter(index.series)) for index in sides)
+    case = chosen_pair(both, baseline_uid, delayed_uid, row.injection_time)
+    if row.injection_time is None:
+        case = _with_time(case, both, times)
+    return replace(case, case_id=row.case) if row.case else case
+
+
+def _not_a_pair(row: TableRow, sides: list[Index]) -> Reason | None:
+    for index in sides:
         if len(index.series) != 1:
-            reason = Reason(
+            return Reason(
                 code="NOT_ONE_SERIES",
                 message=f"Line {row.line} of the table names a place with {len(index.series)} DICOM series; "
                 "accepted: a folder or .zip with exactly one.",
                 measured=float(len(index.series)),
                 limit=1.0,
             )
-            case_id = row.case or digest_id("table", str(row.baseline.resolve()), str(row.delayed.resolve()))
-            return RefusedCase(case_id=case_id, places=(str(path),), reasons=(reason,))
-    both = Index(
-        series={uid: found for index in sides for uid, found in index.series.items()},
-        conflicts={uid: n for index in sides for uid, n in index.conflicts.items()},
-    )
-    if len(both.series) < len(sides):
-        reason = Reason(code="SAME_SERIES", message=f"Line {row.line} names one series as baseline and as delayed.")
-        return RefusedCase(case_id=row.case or digest_id("table", *both.series), places=(), reasons=(reason,))
-    baseline_uid, delayed_uid = (next(iter(index.series)) for index in sides)
-    case = chosen_pair(both, baseline_uid, delayed_uid, row.injection_time)
-    if row.injection_time is None:
-        case = _with_time(case, both, times)
-    if row.case and isinstance(case, DicomCase):
-        return DicomCase(
-            case_id=row.case, baseline=case.baseline, delayed=case.delayed, injection_time=case.injection_time
-        )
-    return case
+    if sides[0].series.keys() == sides[1].series.keys():
+        return Reason(code="SAME_SERIES", message=f"Line {row.line} names one series as baseline and as delayed.")
+    return None
 
 
 def _with_time(case: BatchCase, index: Index, times: InjectionTimes) -> BatchCase:
     """The case with the injection time that headers, table or command line give for its delayed series."""
     if not isinstance(case, DicomCase):
         return case
-    baseline, delayed = index.series[case.baseline.series_uid], index.series[case.delayed.series_uid]
-    return DicomCase(
-        case_id=case_id_for(case.baseline.series_uid, case.delayed.series_uid),
-        baseline=batch_series(baseline),
-        delayed=batch_series(delayed),
-        injection_time=injection_time_for(
-            summarise([i.header for i in delayed]), summarise([i.header for i in baseline]), times
-        ),
+    baseline, delayed = (
+        summarise([instance.header for instance in index.series[series.series_uid]])
+        for series in (case.baseline, case.delayed)
     )
+    return replace(case, injection_time=injection_time_for(delayed, baseline, times))
 
 
 def _index(sources: tuple[Path, ...], seen: _Seen, on_file: Callable[[], None]) -> Index:
@@ -251,9 +289,19 @@ def _index(sources: tuple[Path, ...], seen: _Seen, on_file: Callable[[], None]) 
     return index
 
 
-def _once(cases: list[BatchCase]) -> list[BatchCase]:
-    """Without cases that come up twice (the same pair in two rows): they would write one folder."""
+def _once(cases: list[BatchCase]) -> tuple[BatchCase, ...]:
+    """Every case once, though a table may have it in two rows.
+
+    Raises
+    ------
+    UsageError
+        Two different ones would write one folder.
+    """
     found: dict[str, BatchCase] = {}
     for case in cases:
-        found.setdefault(case.case_id, case)
-    return list(found.values())
+        if found.setdefault(case.case_id, case) != case:
+            raise UsageError(
+                f"two different cases would be called {case.case_id}, as one pair with two injection times is; "
+                "accepted: a name for each in the column 'case' of the table"
+            )
+    return tuple(found.values())

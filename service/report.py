@@ -86,8 +86,8 @@ def case_report(
             }
             for check in (course.checks.checks if course else ())
         ],
-        "baseline": _series(case.baseline),
-        "delayed": _series(case.delayed),
+        "baseline": series_report(case.baseline),
+        "delayed": series_report(case.delayed),
         "injection_time": case.injection_time.isoformat() if case.injection_time else None,
         "hours_after_injection": _finite(case.hours_after_injection),
         "registration": _registration(registration) if registration else None,
@@ -112,17 +112,44 @@ def case_report(
     }
 
 
-def bare_report(case_id: str, outcome: CaseOutcome, reasons: Sequence[Reason], software_version: str) -> Json:
-    """The report of a case whose images were not looked at: no pair, or a fault of ours."""
+def bare_report(
+    case_id: str,
+    outcome: CaseOutcome,
+    reasons: Sequence[Reason],
+    software_version: str,
+    *,
+    baseline: SeriesFacts | None = None,
+    delayed: SeriesFacts | None = None,
+    injection_time: datetime | None = None,
+    hours_after_injection: float | None = None,
+) -> Json:
+    """The report of a case whose images were not looked at: no pair, or a fault of ours.
+
+    Returns
+    -------
+    dict
+        The same keys as of `case_report`; None, or nested None, for what is not known.
+    """
     return {
         "schema_version": SCHEMA_VERSION,
         "case_id": case_id,
         "outcome": outcome.value,
         "reasons": [_reason(reason) for reason in reasons],
         "warnings": [],
+        "checks": [],
+        "baseline": series_report(baseline) if baseline else None,
+        "delayed": series_report(delayed) if delayed else None,
+        "injection_time": injection_time.isoformat() if injection_time else None,
+        "hours_after_injection": _finite(hours_after_injection),
+        "registration": None,
+        "normalisation": {"mode": None, "orbital_fat": None, "orbital_fat_delayed": None},
+        "model": {"name": None, "version": None, "sha256": None, "provider": None, "simulated_training": None},
+        "reflux": {"index": None, "grade_24h": None, "interval": None},
+        "uncertainty": None,
         "timings_s": {"total": 0.0},
         "outputs": [],
         "software_version": software_version,
+        "intended_use": None,
     }
 
 
@@ -131,7 +158,8 @@ def _reason(reason: Reason) -> Json:
     return {"code": reason.code, "message": reason.message, "measured": measured, "limit": reason.limit}
 
 
-def _series(facts: SeriesFacts) -> Json:
+def series_report(facts: SeriesFacts) -> Json:
+    """A series as reports show it."""
     return {
         "series_instance_uid": facts.series_instance_uid,
         "study_instance_uid": facts.study_instance_uid,

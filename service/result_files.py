@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from service.cases import CaseOutcome
@@ -19,30 +20,47 @@ from service.report import Json
 
 REPORT_NAME = "report.json"
 PREVIEW_NAME = "preview.png"
+_PREDICTED, _REFUSAL = "predicted", "refusal"
+RESULT_FOLDERS = (_PREDICTED, _REFUSAL, f".{_PREDICTED}.part", f".{_REFUSAL}.part")
+"""Whatever folders a conversion, finished or broken off, may have left."""
 
 
-def write_conversion(conversion: Conversion, directory: Path, *, further: tuple[str, ...] = ()) -> tuple[Path, ...]:
-    """Write everything below `directory`, the report last; the paths of ``conversion.files``, in their order.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenResult:
+    """Paths of ``conversion.files``, in their order, and the report as it was written, with its ``outputs``."""
+
+    paths: tuple[Path, ...]
+    report: Json
+
+
+def write_conversion(conversion: Conversion, directory: Path) -> tuple[Path, ...]:
+    """Write everything below `directory`, the report last; the paths of ``conversion.files``, in their order."""
+    return write_result(conversion, directory).paths
+
+
+def write_result(conversion: Conversion, directory: Path, *, further: tuple[str, ...] = ()) -> WrittenResult:
+    """Write everything below `directory`, the report last; a folder of objects appears whole or not at all.
 
     Parameters
     ----------
     further
         Names of outputs that the caller has already written there.
     """
-    folder = directory / ("predicted" if conversion.outcome is CaseOutcome.PREDICTED else "refusal")
-    paths = []
+    name = _PREDICTED if conversion.outcome is CaseOutcome.PREDICTED else _REFUSAL
+    folder, draft = directory / name, directory / f".{name}.part"
+    paths = tuple(folder / f"{number:04d}.dcm" for number in range(1, len(conversion.files) + 1))
     if conversion.files:
-        folder.mkdir(parents=True, exist_ok=True)
-    for number, file in enumerate(conversion.files, start=1):
-        path = folder / f"{number:04d}.dcm"
-        path.write_bytes(file.content)
-        paths.append(path)
+        draft.mkdir(parents=True, exist_ok=True)
+        for file, path in zip(conversion.files, paths, strict=True):
+            (draft / path.name).write_bytes(file.content)
+        draft.rename(folder)
     outputs = [*further, *(path.relative_to(directory).as_posix() for path in paths)]
     if conversion.preview is not None:
         (directory / PREVIEW_NAME).write_bytes(conversion.preview)
         outputs.append(PREVIEW_NAME)
-    write_report({**conversion.report, "outputs": outputs}, directory)
-    return tuple(paths)
+    report = {**conversion.report, "outputs": outputs}
+    write_report(report, directory)
+    return WrittenResult(paths=paths, report=report)
 
 
 def write_report(report: Json, directory: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,23 +14,46 @@ from service.dicom.injection import InjectionTimes
 from service.dicom.pairing import pair
 from service.dicom.policy import PairingPolicy
 from service.dicom.records import SeriesSummary
+from service.dicom.selection import NotOfInterest, assess_series
 from service.dicom.summaries import summarise
 from service.dicom.verdicts import Held, Paired, Unpairable, Waiting
-from service.errors import InputRefused, Reason, UsageError
+from service.errors import Reason, UsageError
+from service.report import SeriesFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesNote:
+    """A series as reports and summaries name it.
+
+    Attributes
+    ----------
+    place
+        Where it lies.
+    facts
+        What its headers say; None when it is not DICOM, or could not be read.
+    """
+
+    place: str
+    facts: SeriesFacts | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSeries:
-    """A series of a case: where its instances lie, and their hashes in the same order."""
+    """A series of a case: what its headers say, where its instances lie, and their hashes in the same order."""
 
-    series_uid: str
+    facts: SeriesFacts
     files: tuple[FileSource, ...]
     sha256: tuple[str, ...]
 
     @property
-    def place(self) -> str:
-        """The folder or archive of its first file."""
-        return self.files[0].place if self.files else ""
+    def series_uid(self) -> str:
+        """Series Instance UID (0020,000E)."""
+        return self.facts.series_instance_uid
+
+    @property
+    def note(self) -> SeriesNote:
+        """With the folder or archive of its first file."""
+        return SeriesNote(place=self.files[0].place if self.files else "", facts=self.facts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,24 +68,50 @@ class DicomCase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NiftiCase:
-    """A pair of NIfTI files to convert; times are stated by the table, since the files have none."""
+    """A pair of NIfTI files; times are stated by the table, since the files have none.
+
+    Attributes
+    ----------
+    reasons
+        Why the times alone refuse it; empty for a pair to convert.
+    """
 
     case_id: str
     baseline: FileSource
     delayed: FileSource
     hours_after_injection: float | None
+    reasons: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedCase:
-    """Series that are no pair, and why."""
+    """Series that are no pair, and why.
+
+    Attributes
+    ----------
+    baseline, delayed
+        As far as it is clear which is which.
+    others
+        All others that it is about.
+    """
 
     case_id: str
-    places: tuple[str, ...]
     reasons: tuple[Reason, ...]
+    baseline: SeriesNote | None = None
+    delayed: SeriesNote | None = None
+    others: tuple[SeriesNote, ...] = ()
 
 
 BatchCase = DicomCase | NiftiCase | RefusedCase
+
+
+def notes_of(case: BatchCase) -> tuple[SeriesNote | None, SeriesNote | None, tuple[SeriesNote, ...]]:
+    """Baseline, delayed, others."""
+    if isinstance(case, DicomCase):
+        return case.baseline.note, case.delayed.note, ()
+    if isinstance(case, NiftiCase):
+        return SeriesNote(place=str(case.baseline.path)), SeriesNote(place=str(case.delayed.path)), ()
+    return case.baseline, case.delayed, case.others
 
 
 def pair_up(
@@ -76,27 +126,34 @@ def pair_up(
     """
     cases: list[BatchCase] = []
     for uids in index.patients.values():
-        summaries: list[SeriesSummary] = []
-        for uid in uids:
-            try:
-                summaries.append(summarise([instance.header for instance in index.series[uid]]))
-            except InputRefused as refusal:
-                cases.append(_refused(index, (uid,), refusal.reasons))
+        summaries = [_summary(index, uid) for uid in uids]
         for verdict in pair(summaries, now, policy=policy, injection_times=injection_times):
             if isinstance(verdict, Paired):
                 cases.append(
                     chosen_pair(index, verdict.baseline_series_uid, verdict.delayed_series_uid, verdict.injection_time)
                 )
             else:
-                cases.append(_refused(index, verdict.series_uids, verdict.reasons, _case_id_of(verdict)))
+                cases.append(_refused(index, verdict))
     return tuple(cases)
 
 
-def _case_id_of(verdict: Held | Waiting | Unpairable) -> str:
-    """The pair's own id where the pair is known and only something about it is not; else empty."""
-    if isinstance(verdict, Held) and verdict.baseline_series_uid and verdict.delayed_series_uid:
-        return case_id_for(verdict.baseline_series_uid, verdict.delayed_series_uid)
-    return ""
+def passed_over(index: Index, cases: Iterable[BatchCase]) -> Counter[str]:
+    """How many series are part of no case, by the code of what excludes them; ``NOT_NEEDED`` where nothing does."""
+    named = {
+        note.facts.series_instance_uid
+        for case in cases
+        for note in (*notes_of(case)[:2], *notes_of(case)[2])
+        if note is not None and note.facts is not None
+    }
+    found: Counter[str] = Counter()
+    for uid in index.series.keys() - named:
+        verdict = assess_series(_summary(index, uid))
+        found[verdict.reason.code if isinstance(verdict, NotOfInterest) else "NOT_NEEDED"] += 1
+    return found
+
+
+def _summary(index: Index, uid: str) -> SeriesSummary:
+    return summarise([instance.header for instance in index.series[uid]])
 
 
 def chosen_pair(index: Index, baseline_uid: str, delayed_uid: str, injection_time: datetime | None) -> BatchCase:
@@ -120,7 +177,8 @@ def chosen_pair(index: Index, baseline_uid: str, delayed_uid: str, injection_tim
             measured=float(conflicts),
             limit=0.0,
         )
-        return _refused(index, (baseline_uid, delayed_uid), (reason,), case_id)
+        notes = [batch_series(index.series[uid]).note for uid in (baseline_uid, delayed_uid)]
+        return RefusedCase(case_id=case_id, reasons=(reason,), baseline=notes[0], delayed=notes[1])
     return DicomCase(
         case_id=case_id,
         baseline=batch_series(index.series[baseline_uid]),
@@ -132,20 +190,30 @@ def chosen_pair(index: Index, baseline_uid: str, delayed_uid: str, injection_tim
 def batch_series(instances: Sequence[IndexedInstance]) -> BatchSeries:
     """The files of one series, ordered by SOP Instance UID so that the order of a folder changes nothing."""
     ordered = sorted(instances, key=lambda instance: instance.header.sop_instance_uid)
+    summary = summarise([instance.header for instance in ordered])
     return BatchSeries(
-        series_uid=ordered[0].header.series_instance_uid,
+        facts=SeriesFacts(
+            series_instance_uid=summary.series_instance_uid,
+            study_instance_uid=summary.header.study_instance_uid,
+            acquired_at=summary.acquired_at,
+            instances=len(ordered),
+        ),
         files=tuple(instance.source for instance in ordered),
         sha256=tuple(instance.sha256 for instance in ordered),
     )
 
 
-def _refused(index: Index, uids: Sequence[str], reasons: tuple[Reason, ...], case_id: str = "") -> RefusedCase:
+def _refused(index: Index, verdict: Held | Waiting | Unpairable) -> RefusedCase:
+    """Under the pair's own id where the pair is known and only something about it is not."""
+    notes = {uid: batch_series(index.series[uid]).note for uid in verdict.series_uids}
+    baseline, delayed = ("", "")
+    if isinstance(verdict, Held):
+        baseline, delayed = verdict.baseline_series_uid, verdict.delayed_series_uid
+    known = case_id_for(baseline, delayed) if baseline and delayed else ""
     return RefusedCase(
-        case_id=case_id or digest_id("unpaired", *sorted(uids)),
-        places=tuple(_place(index.series, uid) for uid in uids),
-        reasons=reasons,
+        case_id=known or digest_id("unpaired", *sorted(verdict.series_uids)),
+        reasons=verdict.reasons,
+        baseline=notes.pop(baseline, None),
+        delayed=notes.pop(delayed, None),
+        others=tuple(notes.values()),
     )
-
-
-def _place(series: Mapping[str, Sequence[IndexedInstance]], uid: str) -> str:
-    return series[uid][0].source.place

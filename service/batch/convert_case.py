@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from service.batch.cases import BatchCase, DicomCase, NiftiCase, RefusedCase
+from service.batch.cases import BatchCase, DicomCase, NiftiCase, RefusedCase, notes_of
 from service.batch.nifti import read_nifti, write_nifti
 from service.cases import CaseOutcome
 from service.conversion import Conversion, Converter
@@ -21,8 +21,8 @@ from service.errors import Csf24Error, InputRefused, Reason
 from service.imaging.volume import Volume
 from service.pipeline import VolumePair
 from service.received_pair import DicomPair
-from service.report import CaseFacts, Json, SeriesFacts, bare_report
-from service.result_files import PREVIEW_NAME, REPORT_NAME, write_conversion, write_report
+from service.report import CaseFacts, Json, SeriesFacts, bare_report, series_report
+from service.result_files import PREVIEW_NAME, REPORT_NAME, RESULT_FOLDERS, write_report, write_result
 
 _log = structlog.get_logger()
 _PLANE_NAMES = ("sagittal", "axial")
@@ -57,59 +57,95 @@ def request_key(case: BatchCase, request: BatchRequest) -> str:
         facts["hours"] = case.hours_after_injection
     else:
         facts["reasons"] = [(reason.code, reason.message) for reason in case.reasons]
+        facts["series"] = repr(notes_of(case))
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def finished_report(case: BatchCase, request: BatchRequest) -> Json | None:
-    """The report of an earlier run for the same request, unless that run failed."""
+    """The report of an earlier run for the same request, unless that run failed or its outputs are gone."""
+    directory = request.out / case.case_id
     try:
-        report: Json = json.loads((request.out / case.case_id / REPORT_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        report: Json = json.loads((directory / REPORT_NAME).read_text(encoding="utf-8"))
+        same = report["request"] == request_key(case, request) and report["outcome"] != CaseOutcome.FAILED.value
+        whole = all((directory / name).is_file() for name in report["outputs"])
+    except (OSError, ValueError, LookupError, TypeError):  # none yet, or not one of ours
         return None
-    same = report.get("request") == request_key(case, request)
-    return report if same and report.get("outcome") != CaseOutcome.FAILED.value else None
+    return report if same and whole else None
 
 
-def convert_case(case: BatchCase, request: BatchRequest, converter: Converter) -> Json:
+def convert_case(case: DicomCase | NiftiCase, request: BatchRequest, converter: Converter) -> Json:
     """Convert and write ``<out>/<case id>/``; the report. Nothing that happens to one case ends the batch."""
     directory = request.out / case.case_id
-    _clear(directory)
     try:
-        if isinstance(case, RefusedCase):
-            report = bare_report(case.case_id, CaseOutcome.REFUSED, case.reasons, request.software_version)
-            return _finish(report, case, request)
+        _clear(directory)
+        directory.mkdir(parents=True, exist_ok=True)
         conversion, outputs = _convert(case, request, converter, directory)
-        conversion = replace(conversion, report=_with_request(conversion.report, case, request))
-        write_conversion(conversion, directory, further=outputs)
-        return conversion.report
+        conversion = replace(conversion, report={**conversion.report, "request": request_key(case, request)})
+        return write_result(conversion, directory, further=outputs).report
     except InputRefused as refusal:
-        report = bare_report(case.case_id, CaseOutcome.REFUSED, refusal.reasons, request.software_version)
+        outcome, reasons = CaseOutcome.REFUSED, refusal.reasons
     except Csf24Error as fault:
-        report = failed_case(case, request, "CONVERSION_FAILED", str(fault))
+        outcome, reasons = _failed("CONVERSION_FAILED", str(fault))
+    except OSError as fault:
+        outcome, reasons = _failed(
+            "FILE_FAULT",
+            f"a file could not be read or written ({fault.strerror or type(fault).__name__}); "
+            "make sure that the sources are there and that the disk has room, and convert again",
+        )
     except Exception as fault:  # noqa: BLE001 - border of a case: a bug fails it, and the batch goes on
         _log.exception("unexpected error", case_id=case.case_id)
         text = f"an unexpected {type(fault).__name__} ended the conversion; the log has the place"
-        report = failed_case(case, request, "INTERNAL_ERROR", text)
-    _clear(directory)
-    return _finish(report, case, request)
+        outcome, reasons = _failed("INTERNAL_ERROR", text)
+    return write_bare(case, request, outcome, reasons)
 
 
-def failed_case(case: BatchCase, request: BatchRequest, code: str, message: str) -> Json:
-    """Report of a case that a fault of ours ended."""
-    reason = Reason(code=code, message=message)
-    return bare_report(case.case_id, CaseOutcome.FAILED, (reason,), request.software_version)
+def write_refused(case: RefusedCase, request: BatchRequest) -> Json:
+    """Report of series that are no pair; nothing is to be converted."""
+    return write_bare(case, request, CaseOutcome.REFUSED, case.reasons)
 
 
-def write_failed_case(case: BatchCase, request: BatchRequest, code: str, message: str) -> Json:
-    """The same, written to the case's folder."""
-    _clear(request.out / case.case_id)
-    return _finish(failed_case(case, request, code, message), case, request)
+def write_died(case: BatchCase, request: BatchRequest, message: str) -> Json:
+    """Report of a case that ended its worker process."""
+    return write_bare(case, request, *_failed("WORKER_DIED", message))
+
+
+def write_bare(case: BatchCase, request: BatchRequest, outcome: CaseOutcome, reasons: tuple[Reason, ...]) -> Json:
+    """Report of a case without a conversion, as its folder's only file."""
+    baseline, delayed, others = notes_of(case)
+    report = bare_report(
+        case.case_id,
+        outcome,
+        reasons,
+        request.software_version,
+        baseline=baseline.facts if baseline else None,
+        delayed=delayed.facts if delayed else None,
+        injection_time=case.injection_time if isinstance(case, DicomCase) else None,
+        hours_after_injection=case.hours_after_injection if isinstance(case, NiftiCase) else None,
+    )
+    report |= {
+        "other_series": [series_report(note.facts) for note in others if note.facts],
+        "request": request_key(case, request),
+    }
+    directory = request.out / case.case_id
+    try:
+        _clear(directory)
+        write_report(report, directory)
+    except OSError as fault:
+        # The summary still has it, and without a file the next run takes the case up again.
+        _log.error("a report cannot be written", case_id=case.case_id, fault=fault.strerror)
+        unwritten = _failed("FILE_FAULT", f"the case's folder cannot be written ({fault.strerror})")[1]
+        failed = bare_report(case.case_id, CaseOutcome.FAILED, (*reasons, *unwritten), request.software_version)
+        report |= {"outcome": failed["outcome"], "reasons": failed["reasons"]}
+    return report
+
+
+def _failed(code: str, message: str) -> tuple[CaseOutcome, tuple[Reason, ...]]:
+    return CaseOutcome.FAILED, (Reason(code=code, message=message),)
 
 
 def _convert(
     case: DicomCase | NiftiCase, request: BatchRequest, converter: Converter, directory: Path
 ) -> tuple[Conversion, tuple[str, ...]]:
-    directory.mkdir(parents=True, exist_ok=True)
     if isinstance(case, NiftiCase):
         return _convert_nifti(case, request, converter, directory)
     pair = DicomPair(
@@ -134,7 +170,7 @@ def _convert_nifti(
         hours_after_injection=case.hours_after_injection,
         software_version=request.software_version,
     )
-    conversion = converter.convert_volumes(facts, pair)
+    conversion = converter.convert_volumes(facts, pair, case.reasons)
     restored = conversion.course.restored if conversion.course else None
     names = []
     for number, volume in enumerate(restored.predicted if restored else ()):
@@ -150,24 +186,16 @@ def _facts(volume: Volume) -> SeriesFacts:
     return SeriesFacts(series_instance_uid="", study_instance_uid="", acquired_at=None, instances=len(volume.array))
 
 
-def _finish(report: Json, case: BatchCase, request: BatchRequest) -> Json:
-    report = _with_request(report, case, request)
-    write_report(report, request.out / case.case_id)
-    return report
-
-
-def _with_request(report: Json, case: BatchCase, request: BatchRequest) -> Json:
-    return {**report, "request": request_key(case, request)}
-
-
 def _clear(directory: Path) -> None:
     """Remove what an earlier run made, the report first: without it the folder counts as unfinished."""
     for name in (REPORT_NAME, PREVIEW_NAME):
         (directory / name).unlink(missing_ok=True)
-    for path in directory.glob("predicted*.nii.gz"):
-        path.unlink()
-    for name in ("predicted", "refusal"):
-        shutil.rmtree(directory / name, ignore_errors=True)
+    for pattern in ("predicted*.nii.gz", ".predicted*.nii.gz"):
+        for path in directory.glob(pattern):
+            path.unlink()
+    for folder in RESULT_FOLDERS:
+        if (directory / folder).exists():
+            shutil.rmtree(directory / folder)
 
 
 def _file_stamp(path: Path) -> Sequence[object]:
@@ -176,13 +204,3 @@ def _file_stamp(path: Path) -> Sequence[object]:
     except OSError:
         return (str(path),)
     return (str(path), status.st_size, status.st_mtime_ns)
-
-
-def places(case: BatchCase) -> tuple[str, str]:
-    """Where the two series lie, for the summary."""
-    if isinstance(case, DicomCase):
-        return case.baseline.place, case.delayed.place
-    if isinstance(case, NiftiCase):
-        return str(case.baseline.path), str(case.delayed.path)
-    first, second = (*case.places, "", "")[:2]
-    return first, second

@@ -12,6 +12,7 @@ from service.dicom.records import InstanceHeader
 from service.errors import InputRefused
 
 _NOT_DICOM = "NOT_DICOM"
+_PREFIX_AT, _HEAD = 128, 132
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,7 @@ class Index:
     series
         By Series Instance UID; an instance that lies there twice with one content is listed once.
     conflicts
-        Number of instances, by series, whose UID came with a second content; the first one stands.
+        Number of instances, by series, whose UID came with a second content, in that series or another.
     not_dicom
         Number of files that are something else.
     """
@@ -64,30 +65,42 @@ class Index:
 def build_index(files: Iterable[FileSource], *, on_file: Callable[[], None] = lambda: None) -> Index:
     """Read the header of every file; one bad file does not disturb the others."""
     index = Index()
-    known: dict[str, str] = {}
+    known: dict[str, IndexedInstance] = {}
     for source in files:
         on_file()
         try:
-            content = source.read()
+            content = source.read() if _may_be_dicom(source.read(_HEAD)) else b""
         except OSError as fault:
-            index.unusable.append(
-                UnusableFile(source=source, code="FILE_UNREADABLE", message=fault.strerror or str(fault))
-            )
+            message = fault.strerror or str(fault)
+            index.unusable.append(UnusableFile(source=source, code="FILE_UNREADABLE", message=message))
             continue
         try:
             header = parse_header(content)
         except InputRefused as refusal:
             reason = refusal.reasons[0]
-            if reason.code == _NOT_DICOM:
+            if reason.code == _NOT_DICOM and not _has_prefix(content):
                 index.not_dicom += 1
             else:
                 index.unusable.append(UnusableFile(source=source, code=reason.code, message=reason.message))
             continue
-        digest = hashlib.sha256(content).hexdigest()
-        uid = header.series_instance_uid
-        if header.sop_instance_uid not in known:
-            known[header.sop_instance_uid] = digest
-            index.series.setdefault(uid, []).append(IndexedInstance(source=source, header=header, sha256=digest))
-        elif known[header.sop_instance_uid] != digest:
-            index.conflicts[uid] = index.conflicts.get(uid, 0) + 1
+        found = IndexedInstance(source=source, header=header, sha256=hashlib.sha256(content).hexdigest())
+        first = known.setdefault(header.sop_instance_uid, found)
+        if first is found:
+            index.series.setdefault(header.series_instance_uid, []).append(found)
+        elif first.sha256 != found.sha256:
+            # Which content is the right one cannot be told, nor, if it names two series, where it belongs.
+            for uid in {first.header.series_instance_uid, header.series_instance_uid}:
+                index.conflicts[uid] = index.conflicts.get(uid, 0) + 1
     return index
+
+
+def _has_prefix(content: bytes) -> bool:
+    return content[_PREFIX_AT:_HEAD] == b"DICM"
+
+
+def _may_be_dicom(head: bytes) -> bool:
+    """What certainly is something else, a film of gigabytes for instance, need not be read whole.
+
+    Files without the prefix start with an element of the group of file meta information or of SOP common ones.
+    """
+    return _has_prefix(head) or head[:2] in (b"\x02\x00", b"\x08\x00")

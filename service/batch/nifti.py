@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from io import BytesIO
 from pathlib import Path
 
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from service.batch.sources import FileSource
 from service.errors import InputRefused, Reason
-from service.imaging.volume import Float32, Grid, Volume
+from service.imaging.quality_limits import LIMITS
+from service.imaging.volume import Float64, Grid, Volume
 
 SUFFIXES = (".nii", ".nii.gz")
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_SHEAR = 1e-3  # cosine; header affines are float32
-_MOST_VOXELS = 2.7e8
+_SHEAR = 1e-3  # cosine; header affines are float32, and often written with four decimals
+_MOST_VOXELS = LIMITS["MATRIX_TOO_LARGE"].highest
+_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}  # unknown is taken as mm, as every program does
+_DAMAGE = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
+_TRAILING_BYTES = 2**24
 _DESCRIPTION = b"PREDICTED 24 h, not acquired (csf24)"  # the header field holds 79 bytes
 
 
@@ -32,58 +39,73 @@ def read_nifti(source: FileSource) -> Volume:
     Raises
     ------
     InputRefused
-        FILE_UNREADABLE, NOT_A_VOLUME (not 3D), MISSING_GEOMETRY (neither qform nor sform is set),
-        SHEARED_GRID, MATRIX_TOO_LARGE.
+        FILE_UNREADABLE, NOT_A_VOLUME (not 3D, or not of real numbers), MISSING_GEOMETRY (neither qform nor sform
+        is set), SHEARED_GRID, MATRIX_TOO_LARGE.
     """
     try:
         content = source.read()
-        if content[:2] == b"\x1f\x8b":
-            content = _inflate(content)
-        image = nibabel.Nifti1Image.from_bytes(content)
-        shape = tuple(n for n in image.shape if n != 1) if len(image.shape) > 3 else image.shape
-    except (OSError, EOFError, ValueError, ImageFileError) as fault:
-        raise _refusal("FILE_UNREADABLE", f"not a readable NIfTI-1 file ({type(fault).__name__})") from fault
-    if len(shape) != 3:
-        raise _refusal("NOT_A_VOLUME", "the image is not one 3D volume", measured=str(image.shape), limit="3 axes")
-    if np.prod(shape, dtype=np.float64) > _MOST_VOXELS:
-        raise _refusal("MATRIX_TOO_LARGE", "the image has more voxels than any head", measured=str(shape))
-    if not (int(image.header["qform_code"]) or int(image.header["sform_code"])):
-        raise _refusal("MISSING_GEOMETRY", "neither qform nor sform is set, so its orientation is unknown")
-    try:
+        packed = content[:2] == b"\x1f\x8b"
+        # Through a stream, only as much is inflated as the header asks for; a few kilobytes may hold terabytes.
+        stream = gzip.GzipFile(fileobj=BytesIO(content)) if packed else BytesIO(content)
+        image = nibabel.Nifti1Image.from_stream(stream)
+        shape = _shape_of(image)
+        affine = _affine_of(image)
         values = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
-    except (OSError, ValueError, EOFError) as fault:
-        raise _refusal("FILE_UNREADABLE", "the image is shorter than its header says") from fault
-    return Volume(values.transpose(2, 1, 0), _grid(_TO_LPS @ image.affine, shape))
+        if packed and len(stream.read(_TRAILING_BYTES + 1)) > _TRAILING_BYTES:  # to the end, where the checksum is
+            raise ValueError("far more than the header says")
+    except _DAMAGE as fault:
+        raise _refusal("FILE_UNREADABLE", f"not a readable, whole NIfTI-1 file ({type(fault).__name__})") from fault
+    return Volume(values.transpose(2, 1, 0), _grid(_TO_LPS @ affine, shape))
 
 
 def write_nifti(volume: Volume, path: Path) -> None:
-    """``.nii.gz`` float32, marked as predicted in its description."""
-    image = nibabel.Nifti1Image(volume.array.transpose(2, 1, 0), _TO_LPS @ volume.grid.affine)
+    """``.nii.gz`` float32, marked as predicted in its description; appears whole or not at all."""
+    affine = _TO_LPS @ volume.grid.affine
+    image = nibabel.Nifti1Image(volume.array.transpose(2, 1, 0), affine)
+    # Both, since programs differ in which one they believe; "aligned", as the input may be in any space.
+    image.set_sform(affine, code="aligned")
+    image.set_qform(affine, code="aligned")
     image.header["descrip"] = _DESCRIPTION
     image.header.set_xyzt_units("mm")
-    nibabel.save(image, path)
+    draft = path.with_name(f".{path.name}")
+    nibabel.save(image, draft)
+    draft.replace(path)
 
 
-def _grid(affine: Float32, shape: tuple[int, ...]) -> Grid:
-    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(directions).all():
+def _shape_of(image: nibabel.Nifti1Image) -> tuple[int, ...]:
+    """Of its one 3D volume; a fourth axis of length 1 is no other time."""
+    shape = tuple(int(n) for n in image.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3 or min(shape) < 1:
+        raise _refusal("NOT_A_VOLUME", "the image is not one 3D volume", measured=str(image.shape), limit="3 axes")
+    if image.get_data_dtype().kind not in "iuf":
+        found = str(image.get_data_dtype())
+        raise _refusal("NOT_A_VOLUME", "the image is not made of real numbers", measured=found, limit="one grey value")
+    if np.prod(shape, dtype=np.float64) > _MOST_VOXELS:
+        raise _refusal("MATRIX_TOO_LARGE", "the image has more voxels than any head", measured=str(shape))
+    return shape
+
+
+def _affine_of(image: nibabel.Nifti1Image) -> Float64:
+    if not (int(image.header["qform_code"]) or int(image.header["sform_code"])):
+        raise _refusal("MISSING_GEOMETRY", "neither qform nor sform is set, so its orientation is unknown")
+    unit = image.header.get_xyzt_units()[0]
+    return np.asarray(np.diag([*[_MM.get(unit, 1.0)] * 3, 1.0]) @ image.affine)
+
+
+def _grid(affine: Float64, shape: tuple[int, ...]) -> Grid:
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or lengths.min() <= 0:
         raise _refusal("MISSING_GEOMETRY", "the affine is singular or not finite")
+    directions = affine[:3, :3] / lengths
     if np.abs(directions.T @ directions - np.eye(3)).max() > _SHEAR:
         raise _refusal("SHEARED_GRID", "the voxel axes are not at right angles; resample the image first")
-    # Exactly orthonormal, as ITK wants it; the change is below the header's own precision.
+    # Exactly orthonormal, as ITK wants it; moves the edge of a head by less than 0.1 mm.
     u, _, vt = np.linalg.svd(directions)
     exact = np.array(affine, dtype=np.float64)
-    exact[:3, :3] = (u @ vt) * np.linalg.norm(affine[:3, :3], axis=0)
+    exact[:3, :3] = (u @ vt) * lengths
     return Grid((int(shape[2]), int(shape[1]), int(shape[0])), exact)
-
-
-def _inflate(content: bytes) -> bytes:
-    with gzip.GzipFile(fileobj=BytesIO(content)) as file:
-        most = int(_MOST_VOXELS * 8)
-        inflated = file.read(most + 1)
-    if len(inflated) > most:
-        raise _refusal("MATRIX_TOO_LARGE", "the file inflates to more than any head has")
-    return inflated
 
 
 def _refusal(code: str, found: str, *, measured: str | None = None, limit: str | None = None) -> InputRefused:

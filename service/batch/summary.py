@@ -1,4 +1,4 @@
-"""summary.csv: one line a case."""
+"""summary.csv: one line for each case."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from service.batch.cases import BatchCase
-from service.batch.convert_case import places
+from service.batch.cases import BatchCase, notes_of
 from service.report import Json
 
 COLUMNS = (
@@ -24,6 +23,7 @@ COLUMNS = (
     "total_s",
     "baseline_source",
     "delayed_source",
+    "other_sources",
 )
 
 
@@ -39,23 +39,23 @@ def write_summary(rows: Sequence[tuple[BatchCase, Json]], path: Path) -> None:
 
 
 def _line(case: BatchCase, report: Json) -> list[object]:
-    model = report.get("model") or {}
-    reflux = report.get("reflux") or {}
-    baseline_source, delayed_source = places(case)
+    model, reflux = report["model"], report["reflux"]
+    baseline, delayed, others = notes_of(case)
     return [
         report["case_id"],
         report["outcome"],
         _codes(report["reasons"]),
         _codes(report["warnings"]),
-        (report.get("baseline") or {}).get("series_instance_uid", ""),
-        (report.get("delayed") or {}).get("series_instance_uid", ""),
-        _or_empty(report.get("hours_after_injection")),
-        f"{model['name']} {model['version']}" if model else "",
-        _or_empty(reflux.get("index")),
-        reflux.get("grade_24h", ""),
+        (report["baseline"] or {}).get("series_instance_uid", ""),
+        (report["delayed"] or {}).get("series_instance_uid", ""),
+        _or_empty(report["hours_after_injection"]),
+        f"{model['name']} {model['version']}" if model["name"] else "",
+        _or_empty(reflux["index"]),
+        _or_empty(reflux["grade_24h"]),
         report["timings_s"]["total"],
-        baseline_source,
-        delayed_source,
+        baseline.place if baseline else "",
+        delayed.place if delayed else "",
+        "; ".join(note.place for note in others),
     ]
 
 

@@ -8,7 +8,9 @@ table), and optionally ``case`` (a name for the case), ``injection_time`` (DICOM
 from __future__ import annotations
 
 import csv
+import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +21,7 @@ from service.errors import UsageError
 
 _REQUIRED = ("baseline", "delayed")
 _OPTIONAL = ("case", "injection_time", "hours_after_injection")
+_RESERVED = frozenset({"summary.csv"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -40,7 +43,7 @@ class TableRow:
 
 
 def read_table(path: Path) -> tuple[TableRow, ...]:
-    """All rows.
+    """All rows; the separator is a comma, or a semicolon as some spreadsheet programs write it.
 
     Raises
     ------
@@ -49,59 +52,95 @@ def read_table(path: Path) -> tuple[TableRow, ...]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            names = tuple(name.strip().lower() for name in reader.fieldnames or ())
-            lines = [dict(zip(names, (line.get(f) for f in reader.fieldnames or ()), strict=True)) for line in reader]
+            heading = file.readline()
+            file.seek(0)
+            reader = csv.reader(file, delimiter=";" if ";" in heading else ",", skipinitialspace=True)
+            lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as fault:
         raise UsageError(f"{path}: cannot be read ({type(fault).__name__}); accepted: a CSV file in UTF-8") from fault
-    problems = [f"column {name!r} is missing" for name in _REQUIRED if name not in names]
-    problems += [
-        f"column {name!r} is unknown; accepted: {', '.join((*_REQUIRED, *_OPTIONAL))}"
-        for name in names
-        if name not in (*_REQUIRED, *_OPTIONAL)
-    ]
+    columns = [name.lower() for name in lines[0][1]] if lines else []
+    problems = list(_heading_faults(columns))
     rows: list[TableRow] = []
-    if not problems:
-        for number, line in enumerate(lines, start=2):
-            values = {name: (line.get(name) or "").strip() for name in (*_REQUIRED, *_OPTIONAL)}
-            found = list(_faults(values, path.parent))
-            problems += [f"line {number}: {fault}" for fault in found]
-            if not found:
-                rows.append(_row(number, values, path.parent))
-        named = [row.case for row in rows if row.case]
-        problems += [f"case {name!r} is named twice" for name in sorted({n for n in named if named.count(n) > 1})]
-        if not lines:
-            problems.append("no line below the header")
+    for number, cells in [] if problems else lines[1:]:
+        if not any(cells):
+            continue
+        found = list(_faults(columns, cells, path.parent))
+        problems += [f"line {number}: {fault}" for fault in found]
+        if not found:
+            rows.append(_row(number, _values(columns, cells), path.parent))
+    named = Counter(row.case for row in rows if row.case)
+    problems += [f"case {name!r} is named {count} times" for name, count in sorted(named.items()) if count > 1]
+    if not (problems or rows):
+        problems.append("no line below the header")
     if problems:
         raise UsageError(f"{path} cannot be used:\n  - " + "\n  - ".join(problems))
     return tuple(rows)
 
 
-def _faults(values: dict[str, str], folder: Path) -> Iterator[str]:
+def _heading_faults(columns: list[str]) -> Iterator[str]:
+    accepted = (*_REQUIRED, *_OPTIONAL)
+    for name in _REQUIRED:
+        if name not in columns:
+            yield f"column {name!r} is missing"
+    for name, count in Counter(columns).items():
+        if name not in accepted:
+            yield f"column {name!r} is unknown; accepted: {', '.join(accepted)}"
+        elif count > 1:
+            yield f"column {name!r} stands there {count} times; accepted: once"
+
+
+def _values(columns: list[str], cells: list[str]) -> dict[str, str]:
+    return dict.fromkeys(_OPTIONAL, "") | dict(zip(columns, cells, strict=True))
+
+
+def _faults(columns: list[str], cells: list[str], folder: Path) -> Iterator[str]:
+    if len(cells) != len(columns):
+        yield f"found {len(cells)} cells; accepted: {len(columns)}, as in line 1 (quote a path that has a separator)"
+        return
+    values = _values(columns, cells)
     for name in _REQUIRED:
         if not values[name]:
             yield f"{name} is empty; accepted: a NIfTI file, or a folder or .zip with one DICOM series"
         elif not (folder / values[name]).exists():
             yield f"{name}: {values[name]} is not there"
-    kinds = {is_nifti(Path(values[name])) for name in _REQUIRED}
+    kinds = {is_nifti(Path(values[name])) for name in _REQUIRED if values[name]}
     if len(kinds) > 1:
         yield "one of the two is NIfTI and the other is not; accepted: both of one kind"
-    if values["case"] and not _NAME.fullmatch(values["case"]):
-        yield f"case: found {values['case']!r}; accepted: 1 to 64 letters, digits, '.', '_' or '-'"
-    if values["injection_time"]:
-        try:
-            datetime.fromisoformat(values["injection_time"])
-        except ValueError:
-            yield f"injection_time: found {values['injection_time']!r}; accepted: ISO 8601, e.g. 2026-03-04T09:30"
-        if True in kinds:
-            yield "injection_time does not help with NIfTI, which holds no acquisition time; give hours_after_injection"
-    if values["hours_after_injection"]:
-        try:
-            float(values["hours_after_injection"])
-        except ValueError:
-            yield f"hours_after_injection: found {values['hours_after_injection']!r}; accepted: a number, e.g. 1.5"
-        if False in kinds:
-            yield "hours_after_injection is for NIfTI; with DICOM give injection_time"
+    if values["case"] and (not _NAME.fullmatch(values["case"]) or values["case"].lower() in _RESERVED):
+        yield f"case: found {values['case']!r}; accepted: 1 to 64 letters, digits, '.', '_' or '-', not summary.csv"
+    yield from _injection_faults(values["injection_time"], kinds)
+    yield from _hours_faults(values["hours_after_injection"], kinds)
+
+
+def _injection_faults(written: str, kinds: set[bool]) -> Iterator[str]:
+    if not written:
+        return
+    if not _is_time(written):
+        yield f"injection_time: found {written!r}; accepted: ISO 8601 with a time of day, e.g. 2026-03-04T09:30"
+    if kinds == {True}:
+        yield "injection_time does not help with NIfTI, which holds no acquisition time; give hours_after_injection"
+
+
+def _hours_faults(written: str, kinds: set[bool]) -> Iterator[str]:
+    if not written:
+        return
+    try:
+        understood = math.isfinite(float(written))
+    except ValueError:
+        understood = False
+    if not understood:
+        yield f"hours_after_injection: found {written!r}; accepted: a number, e.g. 1.5"
+    if kinds == {False}:
+        yield "hours_after_injection is for NIfTI; with DICOM give injection_time"
+
+
+def _is_time(written: str) -> bool:
+    """A bare date would mean midnight, which nobody means."""
+    try:
+        datetime.fromisoformat(written)
+    except ValueError:
+        return False
+    return re.search(r"[T ]\d\d", written) is not None
 
 
 def _row(line: int, values: dict[str, str], folder: Path) -> TableRow:

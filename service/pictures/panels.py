@@ -55,9 +55,17 @@ def section_grid(section: Section, centre_lps: Float64, field_mm: int = FIELD_MM
     return Grid((1, field_mm, field_mm), affine)
 
 
-def cut(volume: Volume, section: Section, centre_lps: Float64, transform: RigidTransform | None = None) -> Float32:
-    """``(FIELD_MM, FIELD_MM)`` section of `volume`; `transform` maps the shown frame to the volume's."""
-    return np.asarray(resample(volume, section_grid(section, centre_lps), transform).array[0])
+def plane_grid(plane: Grid, field_mm: int = FIELD_MM) -> Grid:
+    """The same field as `section_grid` gives, 1 mm, in the middle of a plane that has a tilt of its own."""
+    affine = np.eye(4)
+    affine[:3, :3] = plane.directions
+    affine[:3, 3] = plane.centre - (affine[:3, 0] + affine[:3, 1]) * (field_mm - 1) / 2
+    return Grid((1, field_mm, field_mm), affine)
+
+
+def cut(volume: Volume, grid: Grid, transform: RigidTransform | None = None) -> Float32:
+    """``(rows, columns)`` of `volume` on the single-slice `grid`; `transform` maps the grid's frame to the volume's."""
+    return np.asarray(resample(volume, grid, transform).array[0])
 
 
 def grey(values: Float32, window: Window) -> RGB:
@@ -111,6 +119,13 @@ def robust_window(values: Float32, *, above: float = 99.7) -> Window:
     positive = values[values > 0.05 * float(np.percentile(values, 99.9))]
     high = float(np.percentile(positive, above)) if positive.size else 1.0
     return Window(low=0.0, high=max(high, 1e-6))
+
+
+def empty_panel(text: str) -> RGB:
+    """Black, with a line that says why."""
+    image = Image.new("RGB", (FIELD_MM, FIELD_MM))
+    ImageDraw.Draw(image).text((FIELD_MM // 2, FIELD_MM // 2), text, font=font(12), fill=(150, 160, 170), anchor="mm")
+    return np.asarray(image)
 
 
 def grid_of_panels(rows: Sequence[Sequence[RGB]], gap: int = 4) -> RGB:

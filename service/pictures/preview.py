@@ -11,22 +11,26 @@ from PIL import Image, ImageDraw
 from service.imaging.rigid import RigidTransform
 from service.imaging.volume import Float64, Volume
 from service.pictures.panels import (
-    FIELD_MM,
     RGB,
     SECTIONS,
     Section,
     Window,
     cut,
+    empty_panel,
     font,
     grey,
     grid_of_panels,
     heat,
+    plane_grid,
     robust_window,
+    section_grid,
     with_edge_letters,
 )
 
 _HEADER = 46
-_FOOTER = 40
+_MARGIN, _LINE, _SCALE, _FOOTER_SIZE = 6, 16, 18, 12
+PLANES: tuple[Section, ...] = ("sagittal", "axial")
+"""Of a slice-pair model, in the order of its answer."""
 INCREASE_FULL_SCALE = 0.8
 """Fat units at the top of the increase scale: about the signal gain of CSF at 0.35 mmol/L."""
 
@@ -35,8 +39,9 @@ INCREASE_FULL_SCALE = 0.8
 class PreviewSource:
     """What a preview shows; all in the baseline frame, `transform` maps baseline -> delayed.
 
-    `predicted` and `increase` are None for a refusal. Each ``fat`` is source units per fat unit;
-    0 when it is unknown, then each series gets a window of its own.
+    `predicted` and `increase` are one volume; or a sagittal and an axial plane, as a slice-pair model answers;
+    or empty for a refusal. Each ``fat`` is source units per fat unit; 0 when it is unknown, then each series
+    gets a window of its own.
     """
 
     baseline: Volume
@@ -56,40 +61,41 @@ def render_preview(source: PreviewSource, *, title: str, footer: str) -> bytes:
     delayed_window = robust_window(source.delayed.array)
     if fat > 0 and source.fat_delayed > 0:
         delayed_window = Window(low=0.0, high=window.high * source.fat_delayed / fat)
+    top = Window(low=0.0, high=INCREASE_FULL_SCALE * fat)
     rows = []
     for section in SECTIONS:
+        predicted, increase = (_shown_in(section, volumes) for volumes in (source.predicted, source.increase))
+        # Planes have a place and tilt of their own; the acquired images are shown there, so that they compare.
+        own_plane = predicted is not None and len(source.predicted) > 1
+        grid = plane_grid(predicted.grid) if predicted and own_plane else section_grid(section, source.centre)
         row = [
-            grey(cut(source.baseline, section, source.centre), window),
-            grey(cut(source.delayed, section, source.centre, source.transform), delayed_window),
+            grey(cut(source.baseline, grid), window),
+            grey(cut(source.delayed, grid, source.transform), delayed_window),
         ]
-        if source.predicted:
-            top = Window(low=0.0, high=INCREASE_FULL_SCALE * fat)
-            row.append(_predicted_panel(source, source.predicted, section, window, as_heat=False))
-            row.append(_predicted_panel(source, source.increase, section, top, as_heat=True))
-        rows.append([with_edge_letters(panel, section) for panel in row])
+        if predicted and increase:
+            row += [grey(cut(predicted, grid), window), heat(cut(increase, grid), top)]
+        row = [with_edge_letters(panel, section) for panel in row]
+        if source.predicted and not predicted:
+            row += [empty_panel("not predicted by this model")] * 2
+        rows.append(row)
     columns = ["baseline (acquired)", "delayed (acquired)"]
     if source.predicted:
         columns += ["24 h PREDICTED", "increase, predicted"]
     return _framed(grid_of_panels(rows), columns, title, footer, scale_bar=bool(source.predicted))
 
 
-def _predicted_panel(
-    source: PreviewSource, volumes: tuple[Volume, ...], section: Section, window: Window, *, as_heat: bool
-) -> RGB:
-    paint = heat if as_heat else grey
-    if len(volumes) == 1:
-        return paint(cut(volumes[0], section, source.centre), window)
-    # A slice-pair model answers on its own two planes only; the coronal panel stays empty.
-    by_section = dict(zip(("sagittal", "axial"), volumes, strict=True))
-    if section not in by_section:
-        return np.zeros((FIELD_MM, FIELD_MM, 3), dtype=np.uint8)
-    picture = Image.fromarray(paint(by_section[section].array[0], window))
-    return np.asarray(picture.resize((FIELD_MM, FIELD_MM)))
+def _shown_in(section: Section, volumes: tuple[Volume, ...]) -> Volume | None:
+    """The volume; of a slice pair, the plane of that section."""
+    if len(volumes) < 2:
+        return volumes[0] if volumes else None
+    return dict(zip(PLANES, volumes, strict=True)).get(section)
 
 
 def _framed(body: RGB, columns: list[str], title: str, footer: str, *, scale_bar: bool) -> bytes:
     h, w = body.shape[:2]
-    canvas = Image.new("RGB", (w, h + _HEADER + _FOOTER), (0, 0, 0))
+    lines = _wrapped(footer, w - 2 * _MARGIN)
+    below = _MARGIN + _LINE * len(lines) + (_SCALE if scale_bar else 0)
+    canvas = Image.new("RGB", (w, _HEADER + h + below), (0, 0, 0))
     canvas.paste(Image.fromarray(body), (0, _HEADER))
     draw = ImageDraw.Draw(canvas)
     draw.text((w // 2, 4), title, font=font(15), fill=(255, 255, 255), anchor="ma")
@@ -97,12 +103,26 @@ def _framed(body: RGB, columns: list[str], title: str, footer: str, *, scale_bar
     for index, name in enumerate(columns):
         fill = (255, 150, 60) if "redicted" in name.lower() else (190, 200, 210)
         draw.text((int(step * (index + 0.5)), 26), name, font=font(14), fill=fill, anchor="ma")
-    draw.text((6, h + _HEADER + 6), footer, font=font(12), fill=(190, 200, 210))
+    for number, line in enumerate(lines):
+        at = (_MARGIN, _HEADER + h + _MARGIN + _LINE * number)
+        draw.text(at, line, font=font(_FOOTER_SIZE), fill=(190, 200, 210))
     if scale_bar:
-        _draw_scale(canvas, draw, int(step * (len(columns) - 1)) + 8, h + _HEADER + 24, int(step) - 16)
+        x, y = int(step * (len(columns) - 1)) + 8, _HEADER + h + _MARGIN + _LINE * len(lines)
+        _draw_scale(canvas, draw, x, y, int(step) - 16)
     buffer = io.BytesIO()
     canvas.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font(_FOOTER_SIZE).getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def _draw_scale(canvas: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int, width: int) -> None:
