@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Literal
+from zipfile import BadZipFile
 
 import numpy as np
 import onnxruntime
@@ -136,7 +137,7 @@ def verify_parity(directory: Path, predictor: Predictor) -> float:
         with np.load(path, allow_pickle=False) as stored:
             given, expected = stored["input"].astype(np.float32), stored["output"].astype(np.float32)
             stride = int(stored["stride"]) if "stride" in stored else 1
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
         raise ModelError(f"parity.npz of {directory.name} cannot be used: {error}") from error
     answer = predictor(given)
     kept = answer[(slice(None), slice(None), *[slice(None, None, stride)] * (answer.ndim - 2))]

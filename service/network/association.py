@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
@@ -59,7 +60,11 @@ class _Watch:
         self.ended: type[object] | None = None
 
     def handlers(self) -> list[Handler]:
-        return [(evt.EVT_CONN_OPEN, self._connected), (evt.EVT_ACSE_RECV, self._received)]
+        return [
+            (evt.EVT_CONN_OPEN, self._connected),
+            (evt.EVT_DATA_RECV, _acknowledge_at_once),
+            (evt.EVT_ACSE_RECV, self._received),
+        ]
 
     def _connected(self, event: evt.Event) -> None:
         guard(event.assoc)
@@ -73,6 +78,17 @@ class _Watch:
     def _received(self, event: evt.Event) -> None:
         if isinstance(event.primitive, A_ABORT | A_P_ABORT):
             self.ended = type(event.primitive)
+
+
+def _acknowledge_at_once(event: evt.Event) -> None:
+    """Linux delays acknowledgements again after every receive.
+
+    DCMTK, and so Orthanc, sends a response in two packets and holds the second until the first is acknowledged,
+    which without this costs 40 ms an instance.
+    """
+    if hasattr(socket, "TCP_QUICKACK"):
+        with contextlib.suppress(OSError, AttributeError):  # the connection may be closed by now
+            event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def _request(

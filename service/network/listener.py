@@ -153,6 +153,7 @@ class Listener:
             *handlers,
             (evt.EVT_REQUESTED, _screen, [admit, on_rejected]),
             (evt.EVT_REJECTED, _tell_of_limit, [on_rejected]),
+            (evt.EVT_CONN_CLOSE, _free_place),
         ]
         self._tls = tls
         self._server: _PatientServer | None = None
@@ -233,6 +234,16 @@ def request_of(assoc: Association) -> AssociationRequest:
         called_ae=str(primitive.called_ae_title).strip(),
         calling_address=str(assoc.requestor.address_info.address),
     )
+
+
+def _free_place(event: evt.Event) -> None:
+    """End the wait for a request that cannot come any more.
+
+    A connection that closes before it asked for an association (a port probe does that) would otherwise keep its
+    place among the allowed associations until the library's time limit.
+    """
+    if not event.assoc.is_established:
+        event.assoc.dul.to_user_queue.put(None)
 
 
 def _screen(

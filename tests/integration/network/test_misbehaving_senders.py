@@ -41,6 +41,14 @@ def test_connections_that_never_ask_do_not_stop_others(listen):
 
 
 @needs("echoscu")
+def test_port_probes_take_no_place_from_senders(listen):
+    listener = listen(max_associations=2, association_timeout_s=30.0)
+    for _ in range(4):
+        socket.create_connection((LOOPBACK, listener.port)).close()
+    wait_until(lambda: dcmtk.echoscu(listener.port).status == 0, timeout_s=5)
+
+
+@needs("echoscu")
 def test_what_is_not_dicom_is_hung_up_on(listen):
     port = listen(association_timeout_s=1.0, network_timeout_s=1.0).port
     with socket.create_connection((LOOPBACK, port), timeout=5) as browser:

@@ -124,3 +124,11 @@ def test_the_default_models_come_with_the_checkout():
 def change_manifest(directory, **changes):
     path = directory / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short"], ids=["empty", "cut short"])
+def test_a_golden_answer_that_cannot_be_read_is_named(tmp_path, content):
+    directory = tiny_model(tmp_path, (1, 1, 4, 4))
+    (directory / "parity.npz").write_bytes(content)
+    with pytest.raises(ModelError, match=r"parity\.npz"):
+        verify_parity(directory, load_predictor(directory))
