@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from threading import Event
 
 import structlog
 
+from service.addresses import address_fault, bind_fault_text
 from service.cases import Case, CaseState
 from service.config import Config
 from service.delivery import Delivery
@@ -20,7 +22,7 @@ from service.dicom.pairing import pair
 from service.dicom.records import SeriesSummary
 from service.dicom.summaries import summarise
 from service.dicom.verdicts import Verdict
-from service.errors import Csf24Error
+from service.errors import ConfigError, Csf24Error
 from service.housekeeping import Housekeeping
 from service.inference.onnx import OnnxPredictor
 from service.injection_file import InjectionFile
@@ -50,7 +52,10 @@ from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.wiring import converter_with, load_model, local_entity, pairing_policy, peers
 
-_STOP_S = 30.0
+_STOP_S = 2.0
+"""How long an orderly end waits for the step in work. A conversion takes longer and a container's grace is 10 s, so
+it is given up; it runs again at the next start, as after a kill."""
+_IDLE_THREAD_S = 0.2
 _STATUSES = {
     Reception.KEPT: statuses.SUCCESS,
     Reception.NOT_UNDERSTOOD: statuses.CANNOT_UNDERSTAND,
@@ -80,9 +85,7 @@ class Service:
     Raises
     ------
     Csf24Error
-        From `start`: configuration, model, spool, ledger or identity cannot be used.
-    OSError
-        From `start`: the listener's address cannot be bound.
+        From `start`: configuration, addresses, model, spool, ledger or identity cannot be used.
     """
 
     def __init__(
@@ -91,7 +94,8 @@ class Service:
         self.config = config
         self._config_path = str(config_path) if config_path else None
         self._now = now
-        self._stack = ExitStack()
+        self._stores = ExitStack()
+        self._workings = ExitStack()
         self._last_association: AssociationView | None = None
 
     def start(self) -> None:
@@ -99,21 +103,14 @@ class Service:
         try:
             self._build()
         except BaseException:
-            self._stack.close()
+            self.stop()
             raise
 
     def _build(self) -> None:
-        config, stack = self.config, self._stack
+        config = self.config
+        self._refuse_taken_addresses()
         self.predictor: OnnxPredictor = load_model(config)
-        directory = config.storage.directory
-        self.spool = Spool(directory / "spool", min_free_bytes=config.storage.min_free_bytes)
-        stack.callback(self.spool.close)
-        self.ledger = Ledger.open(config.storage.ledger_url)
-        stack.callback(self.ledger.close)
-        self._receiver = Receiver(self.spool, self.ledger, now=self._now)
-        recovered = self._receiver.recover()
-        if recovered.recorded or recovered.rejected:
-            _log.info("spool recovered", recorded=recovered.recorded, rejected=recovered.rejected)
+        self._open_stores()
         commitments = Commitments()
         delivery = Delivery(config, commitments)
         steps = LedgerCaseSteps(
@@ -125,19 +122,18 @@ class Service:
             destinations=delivery.destinations,
             now=self._now,
         )
-        executor_id = self._claim_identity(directory)
+        executor_id = self._claim_identity()
         self.queue = DbosQueue(
             steps,
             database_url=queue_url(config),
             executor_id=executor_id,
             conversions=config.workers.count,
         )
-        self.queue.start()
-        stack.callback(self.queue.stop, _STOP_S)
         self._housekeeping = self._housekeeper(executor_id)
-        stack.callback(self._forget_worker, executor_id)
+        self.queue.start()
+        self._workings.callback(self.queue.stop, _STOP_S)
         resubmit_unfinished(self.ledger.cases, self.queue)
-        stack.callback(self._housekeeping.stop, _STOP_S)
+        self._workings.callback(self._housekeeping.stop, _STOP_S)
         self._housekeeping.start()
         self._listen(commitments)
         self._show_status()
@@ -151,9 +147,42 @@ class Service:
             executor=executor_id,
         )
 
-    def stop(self) -> None:
-        """Accept nothing more, let the step in work end, close."""
-        self._stack.close()
+    def stop(self) -> bool:
+        """Accept nothing more, give the step in work a moment to end, close.
+
+        Returns
+        -------
+        False when a step goes on in its thread. Spool, ledger and this worker's identity are then left to the end
+        of the process, which should come at once: whatever the step finds closed it would take for a fault.
+        """
+        self._workings.close()
+        if _steps_go_on():
+            return False
+        self._stores.close()
+        return True
+
+    def _open_stores(self) -> None:
+        config, stack = self.config, self._stores
+        self.spool = Spool(config.storage.directory / "spool", min_free_bytes=config.storage.min_free_bytes)
+        stack.callback(self.spool.close)
+        self.ledger = Ledger.open(config.storage.ledger_url)
+        stack.callback(self.ledger.close)
+        self._receiver = Receiver(self.spool, self.ledger, now=self._now)
+        recovered = self._receiver.recover()
+        if recovered.recorded or recovered.rejected:
+            _log.info("spool recovered", recorded=recovered.recorded, rejected=recovered.rejected)
+
+    def _refuse_taken_addresses(self) -> None:
+        """Before anything is opened: a second start by mistake must not work on cases before it notices."""
+        for section, host, port in self._addresses():
+            fault = address_fault(host, port)
+            if fault is not None:
+                raise _cannot_listen(section, host, port, fault.text)
+
+    def _addresses(self) -> Iterator[tuple[str, str, int]]:
+        yield "listener", self.config.listener.host, self.config.listener.port
+        if self.config.status_page.enabled:
+            yield "status_page", self.config.status_page.host, self.config.status_page.port
 
     def _housekeeper(self, executor_id: str) -> Housekeeping:
         config = self.config
@@ -162,7 +191,9 @@ class Service:
         def pair_up(
             series: Sequence[SeriesSummary], now: datetime, /, *, last_received: Mapping[str, datetime]
         ) -> Sequence[Verdict]:
-            told = released_times(self.ledger.cases.cases(), {item.series_instance_uid for item in series})
+            uids = {item.series_instance_uid for item in series}
+            taken = {case_id for ids in self.ledger.cases.consumers(uids).values() for case_id in ids}
+            told = released_times((self.ledger.cases.case(case_id) for case_id in sorted(taken)), uids)
             times = replace(injection_file.times(), by_series=told)
             return pair(series, now, policy=policy, injection_times=times, last_received=last_received)
 
@@ -186,12 +217,14 @@ class Service:
             now=self._now,
         )
 
-    def _claim_identity(self, directory: Path) -> str:
-        if self.config.workers.executor_id is not None:
-            return self.config.workers.executor_id
-        slot: ExecutorSlot = claim_executor_slot(directory / "locks", gethostname())
-        self._stack.callback(slot.release)
-        return slot.executor_id
+    def _claim_identity(self) -> str:
+        executor_id = self.config.workers.executor_id
+        if executor_id is None:
+            slot: ExecutorSlot = claim_executor_slot(self.config.storage.directory / "locks", gethostname())
+            self._stores.callback(slot.release)
+            executor_id = slot.executor_id
+        self._stores.callback(self._forget_worker, executor_id)
+        return executor_id
 
     def _listen(self, commitments: Commitments) -> None:
         config = self.config
@@ -222,8 +255,9 @@ class Service:
             on_commitment=commitments.record,
             tls=context,
         )
-        self.listener.start()
-        self._stack.callback(self.listener.stop)
+        with _explained("listener", listener.host, listener.port):
+            self.listener.start()
+        self._workings.callback(self.listener.stop)
 
     def _show_status(self) -> None:
         config, page = self.config, self.config.status_page
@@ -231,7 +265,7 @@ class Service:
             return
         watch = PeerWatch([peer for peer, _ in peers(config).values()], local_entity(config), now=self._now)
         watch.start()
-        self._stack.callback(watch.stop)
+        self._workings.callback(watch.stop)
         started_at = self._now()
         source = StatusSource(
             self.ledger,
@@ -242,8 +276,9 @@ class Service:
         self.status_page = StatusServer(
             page.host, page.port, source.snapshot, source.case, source.picture, config_path=self._config_path
         )
-        self.status_page.start()
-        self._stack.callback(self.status_page.stop)
+        with _explained("status_page", page.host, page.port):
+            self.status_page.start()
+        self._workings.callback(self.status_page.stop)
 
     def _parts(self, disk: DiskView, watch: PeerWatch, started_at: datetime) -> StatusSnapshot:
         listener, identity = self.config.listener, self.predictor.identity
@@ -308,6 +343,26 @@ class Service:
             _log.warning("could not sign off", fault=str(fault))
 
 
+def _steps_go_on() -> bool:
+    """Whether threads are left that would keep the interpreter from ending: the queue's, each in a step."""
+    lasting = [t for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
+    for thread in lasting:
+        thread.join(_IDLE_THREAD_S)  # those without work are on their way out
+    return any(thread.is_alive() for thread in lasting)
+
+
+@contextmanager
+def _explained(section: str, host: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as fault:
+        raise _cannot_listen(section, host, port, bind_fault_text(fault)) from fault
+
+
+def _cannot_listen(section: str, host: str, port: int, why: str) -> ConfigError:
+    return ConfigError([f"{section}.port: found {port} at {host}: {why}; accepted: an address that can be listened on"])
+
+
 def _days(count: int) -> timedelta | None:
     return timedelta(days=count) if count else None
 
@@ -319,14 +374,18 @@ def queue_url(config: Config) -> str:
     return f"sqlite:///{(config.storage.directory / 'queue.sqlite').absolute()}"
 
 
-def serve(config: Config, stop: Event, *, config_path: Path | None = None) -> None:
-    """Run until `stop` is set."""
+def serve(config: Config, stop: Event, *, config_path: Path | None = None) -> bool:
+    """Run until `stop` is set; False when a step was given up and still runs (see `Service.stop`)."""
     service = Service(config, config_path=config_path)
     service.start()
+    whole = False
     try:
         while not stop.is_set():
             stop.wait(1.0)
     finally:
         started = time.monotonic()
-        service.stop()
+        whole = service.stop()
+        if not whole:
+            _log.warning("a step was given up; it runs again at the next start")
         _log.info("stopped", seconds=round(time.monotonic() - started, 1))
+    return whole

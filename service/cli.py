@@ -79,11 +79,9 @@ def serve(*, config: ConfigFile = None) -> None:
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    try:
-        run(loaded, stop, config_path=config)
-    except OSError as fault:
-        where = f"{loaded.listener.host}:{loaded.listener.port} or {loaded.status_page.host}:{loaded.status_page.port}"
-        raise ConfigError([f"cannot listen on {where}: {fault.strerror or fault}"]) from fault
+    if not run(loaded, stop, config_path=config):
+        sys.stderr.flush()
+        os._exit(0)  # the interpreter would wait for the step that was given up; a kill is safe at any moment
 
 
 @app.command()
@@ -97,9 +95,12 @@ def demo(
     model: Annotated[str | None, typer.Option(help="Model to use.")] = None,
 ) -> None:
     """The whole loop on this machine: a PACS, the service, a patient, the prediction back in the PACS."""
+    from service.cli_cases import parse_time
     from service.demo import run_demo
 
-    status = run_demo(source=input, out=out, injection_time=injection_time, model=model, console=Console())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that PACS and service end too
+    injected = parse_time(injection_time) if injection_time else None
+    status = run_demo(source=input, out=out, injection_time=injected, model=model, console=Console())
     raise typer.Exit(status)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from service.cases import Case, CaseState
 from service.config import Config, load_config
@@ -35,9 +37,9 @@ def _opened(config: Path | None) -> Iterator[tuple[Config, Ledger]]:
 
     loaded = load_config(config, os.environ)
     storage = loaded.storage
-    if not storage.database and not storage.directory.is_dir():
+    if storage.ledger_file is not None and not storage.ledger_file.is_file():
         raise UsageError(
-            f"{storage.directory}: no such folder, so no service has run with this configuration; "
+            f"{storage.ledger_file}: no such file, so no service has run with this configuration; "
             "give the service's own file with --config"
         )
     ledger = Ledger.open(storage.ledger_url)
@@ -60,16 +62,24 @@ def list_cases(
     if as_json:
         typer.echo(json.dumps([_document(case) for case in cases], indent=2))
         return
-    table = Table("case", "state", "outcome", "hours", "reasons", "delivered", "changed")
+    table = Table(
+        Column("case", no_wrap=True),
+        Column("state", no_wrap=True),
+        Column("hours", no_wrap=True),
+        Column("reasons", overflow="fold"),
+        Column("sent", no_wrap=True),
+        Column("changed, UTC", no_wrap=True),
+        box=box.SIMPLE_HEAD,
+    )
     for case in cases:
+        ended = f", {case.outcome.value}" if case.outcome and case.state is CaseState.DONE else ""
         table.add_row(
             case.case_id,
-            case.state.value,
-            case.outcome.value if case.outcome else "",
+            case.state.value + ended,
             f"{case.hours_after_injection:.2f}" if case.hours_after_injection is not None else "",
             " ".join(reason.code for reason in case.reasons),
             f"{case.delivered}/{case.deliverable}" if case.deliverable else "",
-            f"{case.updated_at:%Y-%m-%d %H:%M:%S}Z",
+            f"{case.updated_at:%m-%d %H:%M}",
         )
     Console().print(table if cases else "no cases")
 
@@ -170,24 +180,30 @@ def export(
         raise PermanentError(f"case {case_id} is {case.state.value} and has no result to export")
     if target.exists():
         raise UsageError(f"{target} is there already; choose another folder")
-    shutil.copytree(source, target)
     history = _document(case) | {"events": [{"at": e.at.isoformat(), "kind": e.kind, "text": e.text} for e in events]}
-    (target / "case.json").write_text(json.dumps(history, indent=2) + "\n", encoding="utf-8")
+    try:
+        shutil.copytree(source, target)
+        (target / "case.json").write_text(json.dumps(history, indent=2) + "\n", encoding="utf-8")
+    except OSError as fault:
+        raise PermanentError(f"{target} cannot be written ({fault.strerror or type(fault).__name__})") from fault
     typer.echo(f"{target}")
 
 
 def parse_time(text: str) -> datetime:
-    """ISO 8601.
+    """ISO 8601 with a time of day.
 
     Raises
     ------
     UsageError
-        It is not.
+        It is not; a bare date would mean midnight.
     """
     try:
-        return datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"injection time: found {text!r}; accepted: ISO 8601, e.g. 2026-03-04T09:30") from None
+        moment = None
+    if moment is None or re.search(r"[T ]\d\d", text) is None:
+        raise UsageError(f"injection time: found {text!r}; accepted: ISO 8601 with a time, e.g. 2026-03-04T09:30")
+    return moment
 
 
 def _say(case: Case, as_json: bool) -> None:

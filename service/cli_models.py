@@ -24,17 +24,21 @@ AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 def list_models(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Every model that was found: the configured folders' first, then the bundled ones."""
     from service.inference.manifest import load_manifest
-    from service.wiring import installed_models
+    from service.wiring import choose_model, installed_models
 
     loaded = load_config(config, os.environ)
     rows: list[dict[str, Any]] = []
+    try:
+        default = choose_model(loaded)
+    except ModelError:  # the table is what helps to correct `models.default`
+        default = None
     for model in installed_models(loaded):
         manifest = load_manifest(model.directory)
         rows.append(
             {
                 "name": model.name,
                 "version": model.version,
-                "default": model.name == loaded.models.default,
+                "default": model == default,
                 "kind": manifest.recipe.kind,
                 "mode": manifest.recipe.mode,
                 "simulated_training": manifest.simulated_training,
@@ -95,6 +99,6 @@ def verify(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
                 typer.echo(f"ok      {name}: golden answer reproduced on {row['provider']} ({figures})")
             else:
                 typer.echo(f"FAILED  {name}: {row['problem']}")
-    if not rows:
+    if not rows and not as_json:
         typer.echo("no model was found; `models.path` in the configuration names folders to look in")
     raise typer.Exit(0 if rows and all(row["ok"] for row in rows) else 1)

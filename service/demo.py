@@ -6,26 +6,30 @@ series are sent by C-STORE, and the prediction back in the PACS.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from importlib import resources
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from service.batch.index import Index, build_index
+from service.app import utc_now
+from service.batch.index import Index, IndexedInstance, build_index
 from service.batch.sources import find_files
-from service.cases import Case, CaseOutcome, CaseState
+from service.cases import Case, CaseEvent, CaseOutcome, CaseState
 from service.demo_pacs import DemoPacs, free_port, running_pacs
 from service.errors import Csf24Error, PeerUnavailable, UsageError
 from service.network.peers import LocalEntity, Peer
@@ -35,14 +39,17 @@ from service.result_files import PREVIEW_NAME, REPORT_NAME
 from service.storage.ledger import Ledger
 
 _PATIENT = "simulated-patient.zip"
+_OVERVIEW = "overview.png"
 _SCANNER = "DEMO_SCANNER"
-_START_S, _CASE_S = 60.0, 300.0
-_ENDED = (CaseState.DONE, CaseState.HELD, CaseState.DISCARDED)
+_START_S, _CASE_S, _STOP_S = 60.0, 300.0, 20.0
+_MARK = ".csf24-demo"
+"""In a working folder of ours, which may be removed; another folder of that name is somebody's."""
+_ENDED = (CaseState.DONE, CaseState.FAILED, CaseState.HELD, CaseState.DISCARDED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Loop:
-    """What the loop came to; seconds by what was waited for."""
+    """What the loop came to; seconds by what took them."""
 
     case: Case
     report: Json
@@ -50,27 +57,55 @@ class _Loop:
     seconds: dict[str, float]
 
 
-def run_demo(*, source: Path | None, out: Path, injection_time: str | None, model: str | None, console: Console) -> int:
+def run_demo(
+    *, source: Path | None, out: Path, injection_time: datetime | None, model: str | None, console: Console
+) -> int:
     """Run the loop and print one screen about it; the exit status.
+
+    Parameters
+    ----------
+    source
+        Folder with the series to send; None for the simulated patient.
+    out
+        Gets ``overview.png``, and ``work/`` with all that the parts wrote; those of an earlier demo are replaced.
+    injection_time
+        For every patient in `source`, where the series do not state it.
 
     Raises
     ------
+    UsageError
+        `out` cannot be used, `source` holds no pair, or the case is held for something that only a person knows.
     Csf24Error
         A part did not start, or the case did not end as expected.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    work = out / "work"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
+    work = _working_folder(out)
     index = _patient(source, work)
     with running_pacs(work / "pacs") as pacs, _service(work, pacs, index, injection_time, model) as port:
         console.print(
-            f"PACS: {pacs.name} (AE {pacs.ae_title}, port {pacs.port}); service: csf24 serve (AE CSF24, port {port})"
+            f"PACS: {pacs.name}, port {pacs.port}; service: csf24 serve, port {port}", highlight=False, soft_wrap=True
         )
-        loop = _loop(work, pacs, port, index)
+        with console.status("sending both series, then waiting for the prediction; about half a minute"):
+            loop = _loop(work, pacs, port, index)
         overview = _overview(work, loop.case, out)
     _print(loop, pacs, overview, console, simulated_patient=source is None)
     return {CaseOutcome.PREDICTED: 0, CaseOutcome.REFUSED: 3}.get(loop.case.outcome or CaseOutcome.FAILED, 1)
+
+
+def _working_folder(out: Path) -> Path:
+    """``out/work``, empty; absolute, since Orthanc takes relative paths from its own file's folder."""
+    work = out.absolute() / "work"
+    if work.exists() and not (work / _MARK).is_file():
+        raise UsageError(f"{work}: is there, and not from a demo; choose another folder with --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / _OVERVIEW).unlink(missing_ok=True)
+        if work.exists():
+            shutil.rmtree(work)
+        work.mkdir()
+        (work / _MARK).touch()
+    except OSError as fault:
+        raise UsageError(f"{out}: cannot be used for the demo's files ({fault.strerror}); choose another") from fault
+    return work
 
 
 def _patient(source: Path | None, work: Path) -> Index:
@@ -99,7 +134,9 @@ def _copy(source: Path, folder: Path) -> None:
 
 
 @contextmanager
-def _service(work: Path, pacs: DemoPacs, index: Index, injection_time: str | None, model: str | None) -> Iterator[int]:
+def _service(
+    work: Path, pacs: DemoPacs, index: Index, injection_time: datetime | None, model: str | None
+) -> Iterator[int]:
     """`csf24 serve` as a process; its DICOM port."""
     port, page_port = free_port(), free_port()
     config = work / "csf24.toml"
@@ -114,13 +151,16 @@ def _service(work: Path, pacs: DemoPacs, index: Index, injection_time: str | Non
         f"directory = {json.dumps(str(work / 'csf24-data'))}",
         "min_free_mb = 256",
         *(["[models]", f"default = {json.dumps(model)}"] if model else []),
+        # Nothing more will come, so what can be no pair need not be waited for as in a hospital.
+        "[pairing]",
+        "quiet_seconds = 10",
+        "incomplete_wait_minutes = 0.5",
+        "partner_wait_hours = 0.02",
     ]
     if injection_time:
         table = work / "injection-times.csv"
-        patients = sorted({found[0].header.patient_id for found in index.series.values()})
-        rows = [f'"{patient}",{injection_time}' for patient in patients]
-        table.write_text("\n".join(["patient_id,injection_time", *rows]) + "\n", encoding="utf-8")
-        lines += ["[pairing]", f"injection_times = {json.dumps(str(table))}"]
+        _write_injection_times(table, index, injection_time)
+        lines.append(f"injection_times = {json.dumps(str(table))}")
     lines += [
         "[[destinations]]",
         'name = "PACS"',
@@ -131,8 +171,10 @@ def _service(work: Path, pacs: DemoPacs, index: Index, injection_time: str | Non
     config.write_text("\n".join(lines) + "\n", encoding="utf-8")
     # Settings of the real installation must not reach into the demo.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CSF24_")}
+    # The same packages as here, and never a folder `service` that happens to lie in the working directory.
+    environment["PYTHONPATH"] = os.pathsep.join(place for place in sys.path if place)
+    command = [sys.executable, "-P", "-m", "service", "serve", "--config", str(config)]
     with (work / "service.log").open("wb") as log:
-        command = [sys.executable, "-m", "service", "serve", "--config", str(config)]
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)  # noqa: S603 - ourselves
         try:
             _await_listener(process, port, work)
@@ -140,10 +182,18 @@ def _service(work: Path, pacs: DemoPacs, index: Index, injection_time: str | Non
         finally:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(timeout=30)
+                process.wait(timeout=_STOP_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _write_injection_times(table: Path, index: Index, injection_time: datetime) -> None:
+    patients = {found[0].header.patient_id.strip() for found in index.series.values()} - {""}
+    with table.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["patient_id", "injection_time"])
+        rows.writerows([patient, injection_time.isoformat()] for patient in sorted(patients))
 
 
 def _await_listener(process: subprocess.Popen[bytes], port: int, work: Path) -> None:
@@ -166,54 +216,64 @@ def _listener(port: int) -> Peer:
 
 
 def _loop(work: Path, pacs: DemoPacs, port: int, index: Index) -> _Loop:
-    start = time.monotonic()
+    start = utc_now()
     for instances in index.series.values():
-        sent = store(
-            _listener(port),
-            LocalEntity(ae_title=_SCANNER),
-            [
-                OutgoingInstance(
-                    sop_class_uid=item.header.sop_class_uid,
-                    sop_instance_uid=item.header.sop_instance_uid,
-                    path=item.source.path,
-                )
-                for item in instances
-            ],
-        )
-        refused = [result.status for result in sent if not result.accepted]
-        if refused:
-            raise PeerUnavailable(f"the service refused {len(refused)} of {len(sent)} instances: {refused[0]}")
-    received = time.monotonic()
-    case = _await_case(work)
-    ended = time.monotonic()
-    result = work / "csf24-data" / "spool" / "results" / case.case_id / f"r{case.revision}"
-    if case.state is CaseState.HELD or not result.is_dir():
-        reasons = "\n".join(f"  {reason.code}: {reason.message}" for reason in case.reasons)
-        raise UsageError(f"the case is {case.state.value}:\n{reasons}")
+        _send(port, instances)
+    received = utc_now()
+    case, events = _await_case(work)
+    result = _result_of(work, case)
+    if case.state is CaseState.FAILED:
+        raise Csf24Error(f"the case failed:\n{_reasons(case)}\nsee {work / 'service.log'}")
+    if case.state is not CaseState.DONE:
+        raise UsageError(f"the case is {case.state.value}:\n{_reasons(case)}")
     report: Json = json.loads((result / REPORT_NAME).read_text(encoding="utf-8"))
     objects = sorted(result.glob("predicted/*.dcm")) + sorted(result.glob("refusal/*.dcm"))
     in_pacs = pacs.count_equal(objects)
     if in_pacs < len(objects):
         raise Csf24Error(f"only {in_pacs} of {len(objects)} objects lie unaltered in the PACS")
-    stages = sum(s for name, s in report["timings_s"].items() if name != "total")
+    at = {event.kind: event.at for event in events}
     seconds = {
-        "C-STORE of both series": received - start,
+        "C-STORE of both series": (received - start).total_seconds(),
+        "pairing, once late images are ruled out": (at["running"] - received).total_seconds(),
         **{name: s for name, s in report["timings_s"].items() if name != "total"},
-        "pairing, delivery, confirmation": ended - received - stages,
+        "C-STORE to the PACS, confirmation": (at["done"] - at["sending"]).total_seconds(),
     }
     return _Loop(case=case, report=report, in_pacs=in_pacs, seconds=seconds)
 
 
-def _await_case(work: Path) -> Case:
+def _send(port: int, instances: Sequence[IndexedInstance]) -> None:
+    objects = [
+        OutgoingInstance(
+            sop_class_uid=item.header.sop_class_uid,
+            sop_instance_uid=item.header.sop_instance_uid,
+            path=item.source.path,
+        )
+        for item in instances
+    ]
+    sent = store(_listener(port), LocalEntity(ae_title=_SCANNER), objects)
+    refused = [result.status for result in sent if not result.accepted]
+    if refused:
+        raise PeerUnavailable(f"the service refused {len(refused)} of {len(sent)} instances: {refused[0]}")
+
+
+def _result_of(work: Path, case: Case) -> Path:
+    return work / "csf24-data" / "spool" / "results" / case.case_id / f"r{case.revision}"
+
+
+def _reasons(case: Case) -> str:
+    return "\n".join(f"  {reason.code}: {reason.message}" for reason in case.reasons)
+
+
+def _await_case(work: Path) -> tuple[Case, Sequence[CaseEvent]]:
+    """The case with its history, once all there are have ended; a converted one comes before a held one."""
     ledger = Ledger.open(f"sqlite:///{work / 'csf24-data' / 'ledger.sqlite'}")
     try:
         deadline = time.monotonic() + _CASE_S
         while time.monotonic() < deadline:
             cases = ledger.cases.cases()
-            ended = [c for c in cases if c.state in _ENDED or (c.state is CaseState.FAILED)]
-            if cases and len(ended) == len(cases):
-                finished = [c for c in cases if c.state is CaseState.DONE]
-                return (finished or list(cases))[0]
+            if cases and all(case.state in _ENDED for case in cases):
+                case = min(cases, key=lambda case: _ENDED.index(case.state))
+                return case, ledger.cases.events(case.case_id)
             time.sleep(0.25)
     finally:
         ledger.close()
@@ -221,10 +281,10 @@ def _await_case(work: Path) -> Case:
 
 
 def _overview(work: Path, case: Case, out: Path) -> Path | None:
-    preview = work / "csf24-data" / "spool" / "results" / case.case_id / f"r{case.revision}" / PREVIEW_NAME
+    preview = _result_of(work, case) / PREVIEW_NAME
     if not preview.is_file():
         return None
-    overview = out / "overview.png"
+    overview = out / _OVERVIEW
     shutil.copyfile(preview, overview)
     return overview
 
@@ -249,15 +309,22 @@ def _print(loop: _Loop, pacs: DemoPacs, overview: Path | None, console: Console,
         )
     model = report["model"]
     trained = ", trained on SIMULATED tracer" if model["simulated_training"] else ""
-    lines.append(f"Model:        {model['name']} {model['version']} on {model['provider']}{trained}")
+    runs_on = model["provider"].removesuffix("ExecutionProvider")
+    lines.append(f"Model:        {model['name']} {model['version']} on {runs_on}{trained}")
     reflux = report["reflux"]
     index = "none" if reflux["index"] is None else f"{reflux['index']:.2f}"
     lines.append(f"Reflux:       index {index}, 24 h grade {reflux['grade_24h']} (model-derived)")
-    lines += [f"Refused:      {r['code']}: {r['message']}" for r in report["reasons"]]
-    lines += [f"Warning:      {w['code']}: {w['message']}" for w in report["warnings"]]
-    lines.append(f"In the PACS:  {loop.in_pacs} objects, read back and equal to what was sent ({pacs.name})")
+    lines += [_folded("Refused:", f"{r['code']}: {r['message']}") for r in report["reasons"]]
+    lines += [_folded("Warning:", f"{w['code']}: {w['message']}") for w in report["warnings"]]
+    lines.append(f"In the PACS:  {loop.in_pacs} objects, read back and equal to what was sent")
+    lines += [pacs.hint] if pacs.hint else []
     if overview:
         lines.append(f"Picture:      {overview}")
     lines.append("Research use, not for diagnosis.")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _folded(label: str, text: str) -> str:
+    """For a terminal of 80 columns, in line with the other facts."""
+    return textwrap.fill(text, 80, initial_indent=f"{label:14}", subsequent_indent=" " * 14)

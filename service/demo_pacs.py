@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +34,11 @@ class DemoPacs(Protocol):
     @property
     def name(self) -> str:
         """For the screen."""
+        ...
+
+    @property
+    def hint(self) -> str:
+        """What else could be had, for the screen; may be empty."""
         ...
 
     @property
@@ -71,25 +76,23 @@ def running_pacs(folder: Path) -> Iterator[DemoPacs]:
     PeerUnavailable
         Orthanc is installed but did not start.
     """
-    program = shutil.which("Orthanc") or next((place for place in _PLACES if Path(place).is_file()), None)
-    if program is None:
-        archive = _OwnArchive(folder)
-        archive.start()
-        try:
-            yield archive
-        finally:
-            archive.stop()
-        return
-    orthanc = _Orthanc(folder, program)
-    orthanc.start()
+    program = orthanc_program()
+    pacs = _OwnArchive(folder) if program is None else _Orthanc(folder, program)
     try:
-        yield orthanc
+        pacs.start()
+        yield pacs
     finally:
-        orthanc.stop()
+        pacs.stop()
+
+
+def orthanc_program() -> str | None:
+    """Where Orthanc is installed, if it is."""
+    return shutil.which("Orthanc") or next((place for place in _PLACES if Path(place).is_file()), None)
 
 
 class _OwnArchive:
-    name = "csf24's own demo archive; install Orthanc to see a real PACS"
+    name = "csf24's own demo archive"
+    hint = "              with Orthanc installed, the demo uses that"
     ae_title = _AE_TITLE
 
     def __init__(self, folder: Path) -> None:
@@ -114,6 +117,7 @@ class _OwnArchive:
 
 
 class _Orthanc:
+    hint = ""
     ae_title = _AE_TITLE
 
     def __init__(self, folder: Path, program: str) -> None:
@@ -137,20 +141,26 @@ class _Orthanc:
             "DicomAet": _AE_TITLE,
             "DicomPort": self.port,
             "DicomModalitiesInDatabase": True,
+            "DicomAlwaysAllowEcho": False,  # it listens on every interface: only whom we introduce may do anything
+            "DicomAlwaysAllowStore": False,
             "Plugins": [],
         }
         config.write_text(json.dumps(settings), encoding="utf-8")
         with (self._folder / "orthanc.log").open("wb") as log:
-            self._process = subprocess.Popen([self._program, str(config)], stdout=log, stderr=log)  # noqa: S603
+            self._process = subprocess.Popen(  # noqa: S603 - the installed one
+                [self._program, str(config)],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "TCP_NODELAY": "1"},  # else DCMTK, inside it, answers 20 C-STOREs a second
+            )
         deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
                 self.name = f"Orthanc {self._get('/system')['Version']}"
-            except (urllib.error.URLError, ConnectionError, TimeoutError):
+            except OSError:  # urllib's own errors are
                 time.sleep(0.1)
             else:
                 return
-        self.stop()
         raise PeerUnavailable(f"Orthanc did not start; see {self._folder / 'orthanc.log'}")
 
     def stop(self) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 
-from service.app import queue_url, utc_now
+from service.app import utc_now
 from service.batch.cases import DicomCase, pair_up
 from service.batch.index import build_index
 from service.batch.sources import find_files
@@ -21,13 +19,13 @@ from service.cases import CaseOutcome
 from service.config import Config, load_config
 from service.dicom.injection import InjectionTimes
 from service.dicom.policy import PairingPolicy
+from service.doctor_places import database, disk, listener, status_page
 from service.errors import ConfigError, Csf24Error, ModelError, PeerUnavailable
+from service.finding import Finding, Verdict
 from service.inference.onnx import load_predictor, verify_parity
-from service.network.peers import LocalEntity, Peer
 from service.network.storage_scu import echo
+from service.network.tls import server_context
 from service.received_pair import DicomPair
-from service.storage.ledger import Ledger
-from service.storage.spool import Spool
 from service.wiring import (
     choose_model,
     injection_times,
@@ -37,27 +35,8 @@ from service.wiring import (
     peers,
 )
 
-Verdict = Literal["ok", "warning", "FAILED"]
+_Check = Callable[[Config], Iterator[Finding]]
 _EXPIRY_WARNING = timedelta(days=30)
-_GIB = 1024**3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One line: what was looked at, how it stands, and what to do."""
-
-    subject: str
-    verdict: Verdict
-    text: str
-
-    @property
-    def failed(self) -> bool:
-        """Whether the service cannot work like this."""
-        return self.verdict == "FAILED"
-
-    def as_json(self) -> dict[str, str]:
-        """For scripts."""
-        return {"subject": self.subject, "verdict": self.verdict, "text": self.text}
 
 
 def examine(path: Path | None, environ: Mapping[str, str], *, phantom: bool) -> tuple[Finding, ...]:
@@ -68,10 +47,10 @@ def examine(path: Path | None, environ: Mapping[str, str], *, phantom: bool) -> 
         return tuple(Finding(subject="configuration", verdict="FAILED", text=problem) for problem in fault.problems)
     source = str(path) if path else "embedded defaults"
     findings = [Finding(subject="configuration", verdict="ok", text=source)]
-    for check in (_listener, _status_page, _disk, _database, _injection_times, _models, _provider, _tls, _destinations):
-        findings += _caught(check, config)
+    for subject, check in _CHECKS:
+        findings += _caught(subject, check, config)
     if phantom:
-        findings += _caught(_phantom, config)
+        findings += _caught("phantom", _phantom, config)
     return tuple(findings)
 
 
@@ -82,93 +61,23 @@ def render(findings: tuple[Finding, ...], console: Console) -> None:
         console.print(f"[{styles[finding.verdict]}]{finding.verdict:8}[/]", end=" ")
         console.print(f"{finding.subject:24} {finding.text}", markup=False, highlight=False, soft_wrap=True)
     failed = sum(finding.failed for finding in findings)
-    console.print(f"{failed} of {len(findings)} checks failed." if failed else f"All {len(findings)} checks passed.")
+    warned = sum(finding.verdict == "warning" for finding in findings)
+    warnings = f", {warned} with a warning" if warned else ""
+    if failed:
+        console.print(f"{failed} of {len(findings)} checks failed{warnings}.", highlight=False)
+    else:
+        console.print(f"All {len(findings)} checks passed{warnings}.", highlight=False)
 
 
-def _caught(check: Callable[[Config], Iterator[Finding]], config: Config) -> list[Finding]:
+def _caught(subject: str, check: _Check, config: Config) -> list[Finding]:
     """A check that itself fails is a finding, and the others go on."""
     findings: list[Finding] = []
     try:
         findings.extend(check(config))
     except (Csf24Error, OSError) as fault:
-        findings.append(Finding(subject=check.__name__.strip("_").replace("_", " "), verdict="FAILED", text=str(fault)))
+        texts = fault.problems if isinstance(fault, ConfigError) else (str(fault),)
+        findings += [Finding(subject=subject, verdict="FAILED", text=text) for text in texts]
     return findings
-
-
-def _listener(config: Config) -> Iterator[Finding]:
-    listener = config.listener
-    subject = "DICOM listener"
-    where = f"{listener.ae_title} at {listener.host}:{listener.port}"
-    if _can_bind(listener.host, listener.port):
-        yield Finding(subject=subject, verdict="ok", text=f"{where}: the port is free")
-    else:
-        yield _who_listens(config, subject, where)
-    if listener.promiscuous:
-        yield Finding(subject=subject, verdict="warning", text="promiscuous: any AE title may send")
-    elif not listener.calling_ae_titles:
-        yield Finding(subject=subject, verdict="ok", text="no calling AE titles listed: only this machine may send")
-    else:
-        names = ", ".join(listener.calling_ae_titles)
-        yield Finding(subject=subject, verdict="ok", text=f"may send: {names}")
-
-
-def _who_listens(config: Config, subject: str, where: str) -> Finding:
-    """The port is taken: by a running csf24, or by something else?"""
-    listener = config.listener
-    caller = listener.calling_ae_titles[0] if listener.calling_ae_titles else listener.ae_title
-    host = "127.0.0.1" if listener.host in ("0.0.0.0", "::") else listener.host  # noqa: S104 - compared, not bound
-    peer = Peer(name="listener", ae_title=listener.ae_title, host=host, port=listener.port)
-    try:
-        echo(peer, LocalEntity(ae_title=caller, connect_timeout_s=3.0, association_timeout_s=5.0, dimse_timeout_s=5.0))
-    except PeerUnavailable as fault:
-        text = f"{where}: the port is taken and does not answer as {listener.ae_title} ({fault}); stop what uses it"
-        return Finding(subject=subject, verdict="FAILED", text=text)
-    return Finding(subject=subject, verdict="ok", text=f"{where}: running, answers C-ECHO")
-
-
-def _status_page(config: Config) -> Iterator[Finding]:
-    page = config.status_page
-    if not page.enabled:
-        yield Finding(subject="status page", verdict="ok", text="switched off")
-        return
-    free = _can_bind(page.host, page.port)
-    state = "the port is free" if free else "the port is in use (by the running service, or something else)"
-    yield Finding(
-        subject="status page", verdict="ok" if free else "warning", text=f"http://{page.host}:{page.port}/: {state}"
-    )
-
-
-def _disk(config: Config) -> Iterator[Finding]:
-    spool = Spool(config.storage.directory / "spool", min_free_bytes=config.storage.min_free_bytes)
-    try:
-        free = spool.free_bytes
-        room = spool.has_room
-    finally:
-        spool.close()
-    text = (
-        f"{config.storage.directory}: {free / _GIB:.1f} GiB free, "
-        f"{config.storage.min_free_bytes / _GIB:.1f} GiB is the reserve"
-    )
-    if room:
-        yield Finding(subject="disk", verdict="ok", text=text)
-    else:
-        yield Finding(subject="disk", verdict="FAILED", text=f"{text}; associations would be refused: free some space")
-
-
-def _database(config: Config) -> Iterator[Finding]:
-    ledger = Ledger.open(config.storage.ledger_url)
-    try:
-        ledger.check()
-        counts = ledger.counts()
-    finally:
-        ledger.close()
-    kind = "SQLite" if config.storage.ledger_url.startswith("sqlite") else "PostgreSQL"
-    cases = sum(counts.cases.values())
-    yield Finding(
-        subject="database", verdict="ok", text=f"{kind}: schema up to date, {counts.instances} instances, {cases} cases"
-    )
-    where = "a file beside the ledger" if queue_url(config).startswith("sqlite") else "the same PostgreSQL"
-    yield Finding(subject="job queue", verdict="ok", text=f"DBOS, in {where}")
 
 
 def _injection_times(config: Config) -> Iterator[Finding]:
@@ -220,7 +129,15 @@ def _tls(config: Config) -> Iterator[Finding]:
     if not used:
         yield Finding(subject="TLS", verdict="ok", text="not used")
         return
-    peers(config)  # loads the files
+    if tls.listener and tls.certificate is not None and tls.key is not None:
+        server_context(
+            certificate=tls.certificate,
+            key=tls.key,
+            trusted=tls.trusted,
+            verify_client=tls.verify_client,
+            minimum_version=tls.minimum_version,
+        )
+    peers(config)  # loads the files of our side as a client
     if tls.certificate is None:
         yield Finding(subject="TLS", verdict="ok", text="no certificate of our own; peers that ask for one will refuse")
         return
@@ -280,12 +197,14 @@ def _phantom(config: Config) -> Iterator[Finding]:
         yield Finding(subject="phantom", verdict="FAILED", text=f"refused: {codes}")
 
 
-def _can_bind(host: str, port: int) -> bool:
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind, protocol) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(address)
-        except OSError:
-            return False
-    return True
+_CHECKS: tuple[tuple[str, _Check], ...] = (
+    ("DICOM listener", listener),
+    ("status page", status_page),
+    ("disk", disk),
+    ("database", database),
+    ("injection times", _injection_times),
+    ("models", _models),
+    ("execution provider", _provider),
+    ("TLS", _tls),
+    ("destinations", _destinations),
+)

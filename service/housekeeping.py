@@ -25,7 +25,7 @@ _log = structlog.get_logger()
 
 
 class Housekeeping:
-    """One thread that does it all in turn; whatever fails is done again at the next turn."""
+    """One thread that does it all in turn."""
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class Housekeeping:
         self._now = now
         self._wake = Event()
         self._stopping = Event()
+        self._held_are_stale = True  # the table may have changed while no service ran
         self._beaten = self._swept = datetime.min.replace(tzinfo=UTC)
         self._thread = Thread(target=self._run, name="housekeeping", daemon=True)
 
@@ -66,37 +67,43 @@ class Housekeeping:
             self._thread.join(timeout_s)
 
     def turn(self, now: datetime) -> None:
-        """Everything that is due at `now`.
+        """Everything that is due at `now`; what fails is logged, done again at the next turn, and stops nothing else.
 
-        Raises
-        ------
-        StorageUnavailable
-            Ledger or disk failed; the next turn does it again.
+        A patient that cannot be paired must not stop the heartbeat: other machines would take this worker for dead.
         """
-        if self._injection_file.changed():
-            self._look_again()
-        self._assembler.tick(now)
-        if now - self._beaten >= _BEAT:
-            self._sweeper.tick(now)
-            self._submit_queued()
-            self._beaten = now
-        if now - self._swept >= _SWEEP:
-            removed = self._retention.sweep(now)
-            if removed.files or removed.results:
-                _log.info("retention", series=removed.series, files=removed.files, results=removed.results)
-            self._swept = now
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
+        for duty in (self._follow_injection_file, self._assembler.tick, self._beat, self._sweep):
             try:
-                self.turn(self._now())
+                duty(now)
             except RetryableError as fault:
                 _log.warning("housekeeping will be repeated", fault=str(fault))
             except Exception as fault:  # noqa: BLE001 - the thread must outlive any one turn
                 # The message may quote header values, so only the kind is logged.
                 _log.error("housekeeping failed and will be repeated", kind=type(fault).__name__)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self.turn(self._now())
             self._wake.wait(TICK_S)
             self._wake.clear()
+
+    def _follow_injection_file(self, _: datetime) -> None:
+        self._held_are_stale |= self._injection_file.changed()
+        if self._held_are_stale:
+            self._look_again()
+            self._held_are_stale = False
+
+    def _beat(self, now: datetime) -> None:
+        if now - self._beaten >= _BEAT:
+            self._sweeper.tick(now)
+            self._submit_queued()
+            self._beaten = now
+
+    def _sweep(self, now: datetime) -> None:
+        if now - self._swept >= _SWEEP:
+            removed = self._retention.sweep(now)
+            if removed.files or removed.results:
+                _log.info("retention", series=removed.series, files=removed.files, results=removed.results)
+            self._swept = now
 
     def _submit_queued(self) -> None:
         """Hand over what another process (`csf24 cases retry`) queued in the ledger."""

@@ -92,11 +92,14 @@ class StatusSource:
         self._parts = parts
 
     def snapshot(self) -> StatusSnapshot:
-        """Now; a ledger that does not answer is part of the picture, not a failure of the page."""
-        usage = shutil.disk_usage(self._spool.root)
-        parts = self._parts(
-            DiskView(free_bytes=usage.free, total_bytes=usage.total, required_bytes=self._required_bytes)
-        )
+        """Now; a ledger that does not answer is part of the picture, not a failure of the page.
+
+        Raises
+        ------
+        StorageUnavailable
+            The spool is gone.
+        """
+        parts = self._parts(self._disk())
         try:
             counts = self._ledger.counts()
             cases = tuple(self._brief(case) for case in self._shown())
@@ -112,6 +115,13 @@ class StatusSource:
             deliveries={state.value: n for state, n in counts.deliveries.items()},
         )
         return replace(parts, ledger=figures, cases=cases)
+
+    def _disk(self) -> DiskView:
+        try:
+            usage = shutil.disk_usage(self._spool.root)
+        except OSError as fault:
+            raise StorageUnavailable(f"the spool cannot be reached ({fault.strerror})") from fault
+        return DiskView(free_bytes=usage.free, total_bytes=usage.total, required_bytes=self._required_bytes)
 
     def case(self, case_id: str) -> CaseView | None:
         """One case with all that is known of it; None when there is none."""
@@ -160,7 +170,7 @@ class StatusSource:
             report: Json = json.loads((self._directory(case) / REPORT_NAME).read_text(encoding="utf-8"))
         except (OSError, ValueError):  # not converted yet, or removed by retention
             return {}
-        return report
+        return report if isinstance(report, dict) else {}
 
 
 def _peer_view(

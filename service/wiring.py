@@ -53,9 +53,14 @@ def choose_model(config: Config, name: str | None = None) -> InstalledModel:
     return exact[0] if exact else max(named, key=lambda m: _version_key(m.version))
 
 
-def _version_key(version: str) -> tuple[tuple[int, int | str], ...]:
-    parts = version.replace("-", ".").split(".")
-    return tuple((1, int(part)) if part.isdigit() else (0, part) for part in parts)
+def _version_key(version: str) -> tuple[object, ...]:
+    """Orders ``1.10.0`` after ``1.9.0``, and ``1.0.0-rc1`` before ``1.0.0`` as Semantic Versioning does."""
+    release, _, early = version.partition("-")
+    return _parts(release), not early, _parts(early)
+
+
+def _parts(version: str) -> tuple[tuple[int, int | str], ...]:
+    return tuple((1, int(part)) if part.isdecimal() else (0, part) for part in version.split("."))
 
 
 def load_model(config: Config, name: str | None = None) -> OnnxPredictor:

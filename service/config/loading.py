@@ -19,7 +19,7 @@ from service.errors import ConfigError
 
 PREFIX = "CSF24_"
 SEPARATOR = "__"
-_SECRET = {("storage", "database")}
+_SECRET: tuple[Key, ...] = (("storage", "database"),)  # its URL may hold a password
 _LONGEST_FOUND = 80
 
 
@@ -45,7 +45,7 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     origins = _overlay(values, environ, problems)
     faulty: set[Key] = set()
     try:
-        config = Config(**values)
+        config = Config.model_validate(values)
     except ValidationError as fault:
         for error in fault.errors(include_url=False):
             key = tuple(error["loc"])
@@ -124,26 +124,27 @@ def _put(values: dict[str, Any], key: Key, value: object) -> bool:
 
 
 def _value(text: str, field: FieldInfo | None) -> object:
-    """`text` itself where the key takes it, else the TOML literal it spells."""
+    """`text` itself where the key takes it, else the TOML literal it spells, else the list it writes."""
     if field is None:
         return text
     adapter: TypeAdapter[object] = TypeAdapter(field.rebuild_annotation())
+    literal = _literal(text)
+    for candidate in (text, literal, [part.strip() for part in text.split(",")]):
+        try:
+            adapter.validate_python(candidate)
+        except ValidationError:
+            continue
+        return candidate
+    return literal
+
+
+def _literal(text: str) -> object:
+    """The one TOML value that `text` spells, else `text`."""
     try:
-        adapter.validate_python(text)
-    except ValidationError:
-        pass
-    else:
-        return text
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
+        spelt = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
-        pass
-    listed = [part.strip() for part in text.split(",")]
-    try:
-        adapter.validate_python(listed)
-    except ValidationError:
         return text
-    return listed
+    return spelt["value"] if len(spelt) == 1 else text
 
 
 def _model_of(annotation: object) -> type[BaseModel] | None:
@@ -177,7 +178,7 @@ def _salvage(values: dict[str, Any], faulty: set[Key]) -> Config:
     for key in sorted(faulty, key=lambda key: [str(part).rjust(6, "0") for part in key], reverse=True):
         _drop(kept, key)
     try:
-        return Config(**kept)
+        return Config.model_validate(kept)
     except ValidationError:
         return Config()
 
@@ -214,7 +215,7 @@ def _in_words(key: Key, error: Mapping[str, Any], origins: Mapping[Key, str]) ->
         return f"{where}: unknown key; accepted: {_suggest(key)}"
     if error["type"] == "missing":
         return f"{where}: missing, and there is no default"
-    found = "(not shown)" if key in _SECRET else _shorten(repr(error["input"]))
+    found = "(not shown)" if any(_overlap(key, secret) for secret in _SECRET) else _shorten(repr(error["input"]))
     accepted = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     return f"{where}: found {found}; accepted: {accepted}"
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.config.values import (
     AETitle,
@@ -72,6 +71,13 @@ class Storage(_Section):
     def ledger_url(self) -> str:
         """SQLAlchemy URL of the ledger."""
         return self.database or f"sqlite:///{self.directory / 'ledger.sqlite'}"
+
+    @property
+    def ledger_file(self) -> Path | None:
+        """The ledger's file; None when it is not SQLite."""
+        prefix = "sqlite:///"
+        url = self.ledger_url
+        return Path(url.removeprefix(prefix).partition("?")[0]) if url.startswith(prefix) else None
 
     @property
     def min_free_bytes(self) -> int:
@@ -203,10 +209,8 @@ class Logging(_Section):
     format: Literal["console", "json"] = "console"
 
 
-class Config(BaseSettings):
+class Config(_Section):
     """The whole configuration. `Config()` is the safe embedded default: loopback only, SQLite, CPU."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="forbid")
 
     listener: Listener = Listener()
     tls: Tls = Tls()
@@ -220,15 +224,3 @@ class Config(BaseSettings):
     retention: Retention = Retention()
     workers: Workers = Workers()
     logging: Logging = Logging()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what is handed in: the environment is an argument of `load_config`, never read behind its back."""
-        return (init_settings,)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -201,9 +202,19 @@ def test_a_refusal_reaches_the_pacs_with_its_reason_and_other_cases_go_on(
     assert "NO_TRACER" in str(notice.get("ImageComments", "")) + str(notice.get("DerivationDescription", ""))
 
 
-def test_what_arrives_while_the_pacs_is_down_is_delivered_when_it_is_back(tmp_path: Path) -> None:
+EVERYTHING = """
+[outputs]
+mr_image = true
+parametric_map = true
+structured_report = "comprehensive"
+"""
+
+
+def test_what_arrives_while_the_pacs_is_down_is_delivered_when_it_is_back_in_every_form_that_was_asked_for(
+    tmp_path: Path,
+) -> None:
     baseline, delayed = unpack_shipped(tmp_path / "patient")
-    service = ServiceProcess(tmp_path)
+    service = ServiceProcess(tmp_path, extra=EVERYTHING)
     with Orthanc({"csf24": Modality(ae_title="CSF24", port=service.port)}) as pacs:
         port, options = pacs.dicom_port, pacs.http_port
     service = _redirect(service, pacs)
@@ -216,7 +227,18 @@ def test_what_arrives_while_the_pacs_is_down_is_delivered_when_it_is_back(tmp_pa
         with back:
             (case,) = service.await_settled(timeout_s=200)
             assert case.state is CaseState.DONE
-            assert len(back.instances()) == len(baseline)
+            objects = received(back)
+            kinds = Counter(pydicom.uid.UID(made.SOPClassUID).name for made in objects)
+            assert kinds == {
+                "Secondary Capture Image Storage": len(baseline),
+                "MR Image Storage": len(baseline),
+                "Parametric Map Storage": 1,
+                "Comprehensive SR Storage": 1,
+            }
+            assert {made[SYNTHETIC].value for made in objects if "SR" not in made.SOPClassUID.name} == {"YES"}
+            # Orthanc's own viewer draws them
+            image = next(made for made in objects if made.SOPClassUID == pydicom.uid.SecondaryCaptureImageStorage)
+            assert back.get(f"instances/{back.find(image.SOPInstanceUID)}/preview").startswith(b"\x89PNG")
 
 
 def test_series_of_one_time_point_alone_wait_and_nothing_is_guessed(service: ServiceProcess, tmp_path: Path) -> None:

@@ -1,0 +1,178 @@
+"""What csf24 doctor finds of ports, disk and database, without leaving anything behind.
+
+What the service would create at its first start is tried out and removed again. Only a ledger that exists is opened,
+and so brought to this version's schema, as the service would.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import ssl
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from http.client import HTTPException
+from pathlib import Path
+
+from service.addresses import address_fault
+from service.app import queue_url
+from service.config import Config
+from service.errors import PeerUnavailable
+from service.finding import Finding
+from service.network.peers import LocalEntity, Peer
+from service.network.storage_scu import echo
+from service.network.tls import client_context
+from service.storage.ledger import Ledger
+
+_GIB = 1024**3
+
+
+def listener(config: Config) -> Iterator[Finding]:
+    """Whether the DICOM port can be had, or is a running service's; and who may send."""
+    ours = config.listener
+    subject = "DICOM listener"
+    where = f"{ours.ae_title} at {ours.host}:{ours.port}"
+    fault = address_fault(ours.host, ours.port)
+    if fault is None:
+        yield Finding(subject=subject, verdict="ok", text=f"{where}: the port is free")
+    elif fault.taken:
+        yield _who_listens(config, subject, where)
+    else:
+        yield Finding(subject=subject, verdict="FAILED", text=f"{where}: {fault.text}")
+    if ours.promiscuous:
+        yield Finding(subject=subject, verdict="warning", text="promiscuous: any AE title may send")
+    elif not ours.calling_ae_titles:
+        yield Finding(subject=subject, verdict="ok", text="no calling AE titles listed: only this machine may send")
+    else:
+        names = ", ".join(ours.calling_ae_titles)
+        yield Finding(subject=subject, verdict="ok", text=f"may send: {names}")
+
+
+def _who_listens(config: Config, subject: str, where: str) -> Finding:
+    """The port is taken: by a running csf24, or by something else?"""
+    ours = config.listener
+    caller = ours.calling_ae_titles[0] if ours.calling_ae_titles else ours.ae_title
+    peer = Peer(
+        name="listener",
+        ae_title=ours.ae_title,
+        host=_reachable(ours.host),
+        port=ours.port,
+        tls=_own_tls(config) if config.tls.listener else None,
+    )
+    try:
+        echo(peer, LocalEntity(ae_title=caller, connect_timeout_s=3.0, association_timeout_s=5.0, dimse_timeout_s=5.0))
+    except PeerUnavailable as fault:
+        text = f"{where}: the port is taken and does not answer as {ours.ae_title} ({fault}); stop what uses it"
+        return Finding(subject=subject, verdict="FAILED", text=text)
+    return Finding(subject=subject, verdict="ok", text=f"{where}: running, answers C-ECHO")
+
+
+def _own_tls(config: Config) -> ssl.SSLContext:
+    """To ask our own listener, whose certificate is made out to the name that others know it by."""
+    tls = config.tls
+    context = client_context(
+        trusted=tls.trusted, certificate=tls.certificate, key=tls.key, minimum_version=tls.minimum_version
+    )
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _reachable(host: str) -> str:
+    """An address that leads to a socket bound to `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+
+
+def status_page(config: Config) -> Iterator[Finding]:
+    """Whether its port can be had, or is a running service's."""
+    page = config.status_page
+    if not page.enabled:
+        yield Finding(subject="status page", verdict="ok", text="switched off")
+        return
+    url = f"http://{page.host}:{page.port}/"
+    fault = address_fault(page.host, page.port)
+    if fault is None:
+        yield Finding(subject="status page", verdict="ok", text=f"{url}: the port is free")
+    elif not fault.taken:
+        yield Finding(subject="status page", verdict="FAILED", text=f"{url}: {fault.text}")
+    elif _is_alive(_reachable(page.host), page.port):
+        yield Finding(subject="status page", verdict="ok", text=f"{url}: running, answers")
+    else:
+        text = f"{url}: the port is taken and does not answer as a status page; stop what uses it"
+        yield Finding(subject="status page", verdict="FAILED", text=text)
+
+
+def _is_alive(host: str, port: int) -> bool:
+    name = f"[{host}]" if ":" in host else host
+    # Without the proxies that the environment may name: it is this machine that is asked.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"http://{name}:{port}/healthz", timeout=3) as answer:
+            return bool(answer.read(16) == b"alive\n")
+    except (OSError, HTTPException):  # urllib's own errors are OSErrors
+        return False
+
+
+def disk(config: Config) -> Iterator[Finding]:
+    """Right and room to write, tried with a file without a name where the data lie or will lie."""
+    directory, reserve = config.storage.directory, config.storage.min_free_bytes
+    place = _nearest_existing(directory / "spool")
+    try:
+        with tempfile.TemporaryFile(dir=place) as probe:
+            probe.write(b"csf24 doctor")
+            probe.flush()
+            os.fsync(probe.fileno())
+        usage = shutil.disk_usage(place)
+    except OSError as fault:
+        text = f"{place} cannot be written to ({fault.strerror}); let the service's account, or take another folder"
+        yield Finding(subject="disk", verdict="FAILED", text=text)
+        return
+    made = "" if directory.is_dir() else " (made at the first start)"
+    text = f"{directory}{made}: {usage.free / _GIB:.1f} GiB free, {reserve / _GIB:.1f} GiB is the reserve"
+    if usage.free >= reserve:
+        yield Finding(subject="disk", verdict="ok", text=text)
+    elif usage.total < reserve:
+        text = f"{text}, more than the whole disk has ({usage.total / _GIB:.1f} GiB); lower storage.min_free_mb"
+        yield Finding(subject="disk", verdict="FAILED", text=text)
+    else:
+        yield Finding(subject="disk", verdict="FAILED", text=f"{text}; associations would be refused: free some space")
+
+
+def _nearest_existing(path: Path) -> Path:
+    path = path.absolute()
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
+def database(config: Config) -> Iterator[Finding]:
+    """Whether the ledger answers and has this version's schema."""
+    file = config.storage.ledger_file
+    if file is not None and not file.exists():
+        yield _new_ledger(config, file)
+    else:
+        ledger = Ledger.open(config.storage.ledger_url)
+        try:
+            ledger.check()
+            counts = ledger.counts()
+        finally:
+            ledger.close()
+        kind = "PostgreSQL" if file is None else "SQLite"
+        cases = sum(counts.cases.values())
+        text = f"{kind}: schema up to date, {counts.instances} instances, {cases} cases"
+        yield Finding(subject="database", verdict="ok", text=text)
+    where = "a file beside the ledger" if queue_url(config).startswith("sqlite") else "the same PostgreSQL"
+    yield Finding(subject="job queue", verdict="ok", text=f"DBOS, in {where}")
+
+
+def _new_ledger(config: Config, file: Path) -> Finding:
+    """A ledger made where it is thrown away again; where the real one will lie is the disk's check."""
+    if file.parent.absolute() != config.storage.directory.absolute() and not file.parent.is_dir():
+        text = f"{file.parent} is not there; make that folder, or correct storage.database"
+        return Finding(subject="database", verdict="FAILED", text=text)
+    with tempfile.TemporaryDirectory(prefix="csf24-doctor-") as elsewhere:
+        ledger = Ledger.open(f"sqlite:///{elsewhere}/ledger.sqlite")
+        try:
+            ledger.check()
+        finally:
+            ledger.close()
+    return Finding(subject="database", verdict="ok", text=f"SQLite: {file} is made at the first start")

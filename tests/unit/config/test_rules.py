@@ -1,0 +1,163 @@
+"""Rules between keys: each refuses what it is for, and lets its neighbour pass."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from service.config import Config, load_config
+from service.config.values import is_loopback
+from service.errors import ConfigError
+
+PACS = '[[destinations]]\nname = "pacs"\nae_title = "PACS"\nhost = "pacs.example"\nport = 104\n'
+
+
+def load(tmp_path: Path, text: str) -> Config:
+    path = tmp_path / "csf24.toml"
+    path.write_text(text)
+    return load_config(path, {})
+
+
+def problem(tmp_path: Path, text: str) -> str:
+    """The only one."""
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    (only,) = caught.value.problems
+    return only
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "csf24.hospital.example"])
+def test_a_listener_that_others_reach_needs_calling_ae_titles(tmp_path: Path, host: str) -> None:
+    text = f'[listener]\nhost = "{host}"\n'
+    found = problem(tmp_path, text)
+    assert found.startswith("listener.calling_ae_titles: found none") and "promiscuous" in found
+    load(tmp_path, text + 'calling_ae_titles = ["CT1"]')
+    load(tmp_path, text + "promiscuous = true")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost", "LocalHost."])
+def test_on_loopback_nobody_need_be_listed(tmp_path: Path, host: str) -> None:
+    assert is_loopback(host)
+    assert load(tmp_path, f'[listener]\nhost = "{host}"').listener.host == host
+
+
+def test_a_list_of_callers_and_promiscuous_contradict_each_other(tmp_path: Path) -> None:
+    found = problem(tmp_path, '[listener]\npromiscuous = true\ncalling_ae_titles = ["CT1"]')
+    assert found.startswith("listener.promiscuous: found true together with listener.calling_ae_titles")
+
+
+def test_the_status_page_stays_on_loopback_unless_something_guards_it(tmp_path: Path) -> None:
+    text = '[status_page]\nhost = "0.0.0.0"\n'
+    assert problem(tmp_path, text).startswith("status_page.host: found '0.0.0.0'")
+    load(tmp_path, text + "allow_remote = true")
+    load(tmp_path, text + "enabled = false")
+
+
+def test_page_and_listener_cannot_share_a_port(tmp_path: Path) -> None:
+    text = "[status_page]\nport = 11112\n"
+    assert problem(tmp_path, text).startswith("status_page.port: found 11112, which listener.port has too")
+    load(tmp_path, text + "enabled = false")
+
+
+def test_a_gpu_cannot_be_required_of_the_cpu(tmp_path: Path) -> None:
+    assert problem(tmp_path, "[inference]\nrequire_gpu = true").startswith("inference.require_gpu: found true")
+    load(tmp_path, '[inference]\nrequire_gpu = true\nprovider = "cuda"')
+
+
+def test_some_image_must_go_out(tmp_path: Path) -> None:
+    text = "[outputs]\nsecondary_capture = false\n"
+    assert problem(tmp_path, text).startswith("outputs.secondary_capture: found false with outputs.mr_image = false")
+    load(tmp_path, text + "mr_image = true")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("'1-2 h' = [2.0, 1.0]", 'pairing.windows."1-2 h": found'),
+        ("'1-2 h' = [1.0, 1.0]", "two hours, the earlier first"),
+        ("baseline = [-24.0, 0.5]", "pairing.windows.baseline: found an end 0.5 h after the injection"),
+        ("'1-2 h' = [1.0]", 'pairing.windows."1-2 h"'),
+        ("'1-2 h' = [1.0, inf]", 'pairing.windows."1-2 h"'),
+    ],
+)
+def test_a_window_runs_forward_and_the_baseline_ends_before_the_injection(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, f"[pairing.windows]\n{text}")
+    assert all("pairing.windows" in found for found in caught.value.problems)
+    assert said in "".join(caught.value.problems)
+
+
+def test_the_delayed_window_is_one_of_the_windows_and_not_the_baseline(tmp_path: Path) -> None:
+    for name in ("1-3 h", "baseline"):
+        found = problem(tmp_path, f'[pairing]\ndelayed_window = "{name}"')
+        assert found.startswith(f"pairing.delayed_window: found '{name}'; accepted: '1-2 h', '3-5 h'")
+        assert "'baseline'" not in found.partition("accepted")[2]
+    assert load(tmp_path, '[pairing]\ndelayed_window = "3-5 h"').pairing.delayed == (3.0, 5.0)
+
+
+def test_destinations_are_told_apart_by_name(tmp_path: Path) -> None:
+    found = problem(tmp_path, PACS + PACS.replace("104", "105"))
+    assert found.startswith("destinations[1].name: found 'pacs' a second time")
+
+
+@pytest.mark.parametrize(
+    ("listens", "sends"), [("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "localhost"), ("10.0.0.5", "10.0.0.5")]
+)
+def test_results_are_not_sent_back_to_the_own_listener(tmp_path: Path, listens: str, sends: str) -> None:
+    listener = f'[listener]\nhost = "{listens}"\nport = 104\ncalling_ae_titles = ["CT1"]\n'
+    to_itself = PACS.replace("pacs.example", sends)
+    assert problem(tmp_path, listener + to_itself).startswith(
+        "destinations[0].port: found 104, which is this service's"
+    )
+    load(tmp_path, listener + to_itself.replace("port = 104", "port = 105"))
+    load(tmp_path, listener + PACS)
+
+
+def test_tls_needs_its_files_whole_and_readable(tmp_path: Path) -> None:
+    certificate, key, trusted = (tmp_path / name for name in ("own.pem", "own.key", "ca.pem"))
+    for path in (certificate, key, trusted):
+        path.touch()
+    given = f'[tls]\ncertificate = "{certificate}"\n'
+    assert problem(tmp_path, given) == "tls.key: missing; accepted: tls.certificate and tls.key together"
+    assert problem(tmp_path, f'[tls]\nkey = "{key}"').startswith("tls.certificate: missing")
+    assert problem(tmp_path, "[tls]\nlistener = true\nverify_client = false").startswith("tls.certificate: missing")
+    whole = given + f'key = "{key}"\nlistener = true\n'
+    assert problem(tmp_path, whole).startswith("tls.trusted: missing with tls.verify_client = true")
+    load(tmp_path, whole + "verify_client = false")
+    load(tmp_path, whole + f'trusted = "{trusted}"')
+
+    key.unlink()
+    assert problem(tmp_path, whole + "verify_client = false").startswith(f"tls.key: found '{key}', not there")
+    key.mkdir()
+    assert problem(tmp_path, whole + "verify_client = false").startswith(f"tls.key: found '{key}', a folder")
+
+
+def test_files_and_folders_that_are_named_must_be_there(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    found = problem(tmp_path, f'[pairing]\ninjection_times = "{missing}"')
+    assert found == f"pairing.injection_times: found {str(missing)!r}, not there; accepted: a readable file"
+    assert problem(tmp_path, f'[models]\npath = ["{tmp_path}", "{missing}"]').startswith("models.path[1]: found")
+
+
+def test_data_go_where_they_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    found = problem(tmp_path, f'[storage]\ndirectory = "{tmp_path}/file/below"')
+    assert found.startswith(
+        f"storage.directory: found '{tmp_path}/file/below', and '{tmp_path}/file' cannot be written"
+    )
+    load(tmp_path, f'[storage]\ndirectory = "{tmp_path}/to/be/made"')
+    assert not (tmp_path / "to").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_the_right_to_write_is_refused(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    assert problem(tmp_path, f'[storage]\ndirectory = "{closed}/data"').startswith("storage.directory: found")
+
+
+def test_a_rule_is_silent_about_keys_that_are_wrong_themselves(tmp_path: Path) -> None:
+    text = '[listener]\nhost = "0.0.0.0"\ncalling_ae_titles = ["A TITLE LONGER THAN IT MAY BE"]'
+    assert problem(tmp_path, text).startswith("listener.calling_ae_titles[0]: found 'A TITLE LONGER")
