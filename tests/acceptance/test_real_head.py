@@ -31,7 +31,7 @@ from tests.builders.service_process import ServiceProcess, csf24
 
 pytestmark = [*needs_head, pytest.mark.slow]
 GEOMETRY = ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")
-UNCHANGED_IN_AIR = {50: 0.0, 99: 0.01, 100: 0.1}
+UNCHANGED_IN_AIR = {50: 1e-4, 99: 0.01, 100: 0.1}
 """Percentiles of the change further than 6 mm from the head's outline, in fat units; a network is not exact."""
 
 
