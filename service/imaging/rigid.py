@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike
 
 from service.imaging.volume import Float64, read_only
 
+_VANISHING = 1e-12  # see `Grid`
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RigidTransform:
@@ -32,6 +34,7 @@ class RigidTransform:
             raise ValueError("matrix must be 4x4 with last row 0 0 0 1")
         if np.abs(rotation.T @ rotation - np.eye(3)).max() > 1e-5 or np.linalg.det(rotation) < 0:
             raise ValueError("matrix is not rigid: its 3x3 part is not a proper rotation")
+        matrix[np.abs(matrix) < _VANISHING] = 0.0
         read_only(matrix)
         object.__setattr__(self, "matrix", matrix)
 

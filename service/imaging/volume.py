@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+_VANISHING = 1e-12  # mm; far below any meaning, and ITK's decomposition of a matrix with 1e-290 in it fails
 
 
 def read_only(array: NDArray[np.generic]) -> None:
@@ -43,6 +44,7 @@ class Grid:
             raise ValueError(f"shape must be three positive integers, got {self.shape!r}")
         if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
             raise ValueError("affine is singular: the three voxel directions are not independent")
+        affine[np.abs(affine) < _VANISHING] = 0.0
         read_only(affine)
         object.__setattr__(self, "affine", affine)
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))

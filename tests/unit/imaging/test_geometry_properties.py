@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from service.imaging.resampling import resample, sample
@@ -59,6 +59,7 @@ def _ramp(grid: Grid, slope=(0.5, -1.0, 0.25)) -> Volume:
     st.tuples(*[st.floats(-8, 8)] * 3),
     st.tuples(*[st.floats(-180, 180)] * 3),
 )
+@example(angle=(0.0, 0.0, 0.0), shift=(0.0, 0.0, 0.0), orientation=(0.0, 1.0, 3.448423540309996e-293))
 def test_a_ramp_is_resampled_exactly_through_any_transform(angle, shift, orientation):
     """Linear interpolation of a linear image has no error: what is left is geometry."""
     turn = RigidTransform.from_euler(orientation, (0, 0, 0))
