@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 PYTEST_ARGS ?=
 export PIP_NO_WARN_SCRIPT_LOCATION = 1
 
-.PHONY: help demo test lint bench models clean
+.PHONY: help demo test lint bench clean
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
