@@ -319,6 +319,19 @@ def sampled_askew(
     return volume.with_array(volume.array.round())
 
 
+def slices_as_in(grid: Grid, volume: Volume) -> Volume:
+    """The same voxels in the same places, slices counted from the end that `grid` counts from.
+
+    GDCM does not sort secondary captures by place, so ITK may start at the other end; nothing moves by that.
+    """
+    if float(volume.grid.directions[:, 2] @ grid.directions[:, 2]) > 0:
+        return volume
+    affine = volume.grid.affine.copy()
+    affine[:3, 3] = volume.grid.to_world([[0, 0, volume.grid.shape[0] - 1]])[0]
+    affine[:3, 2] *= -1
+    return Volume(volume.array[::-1], Grid(volume.grid.shape, affine))
+
+
 def check_objects(found: Converted, folder: Path) -> None:
     """As pydicom and ITK read them: in place, the prediction below the banner, nothing new outside the head."""
     course, baseline = found.conversion.course, found.pair.sources[0]
@@ -335,7 +348,7 @@ def check_objects(found: Converted, folder: Path) -> None:
     assert series
     for series_uid, images in series.items():
         assert len(images) == found.baseline.grid.shape[0]
-        read = read_with_itk(folder, series_uid)
+        read = slices_as_in(found.baseline.grid, read_with_itk(folder, series_uid))
         assert read.grid.same_as(found.baseline.grid, 1e-2)
         height = banner(*read.array.shape[1:], simulated_training=True).shape[0]
         truth = course.restored.predicted[0].array
