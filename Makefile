@@ -24,6 +24,13 @@ $(VENV)/.all: pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) --editable '.[cpu,training,dev]'
 	@touch $@ $(VENV)/.service
 
+$(VENV)/.peers: tests/benchmarks/peers-requirements.txt | $(BIN)/python
+	@echo "setting up $(VENV)/peers (greedy and ANTs, to measure against)"
+	@$(PYTHON) -m venv $(VENV)/peers
+	@$(VENV)/peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< \
+	  || echo "they cannot be installed here; their rows will say so"
+	@touch $@
+
 demo: $(VENV)/.service ## the whole loop on this machine, with a simulated patient; see demo/overview.png
 	@$(BIN)/csf24 demo --out demo
 
@@ -38,7 +45,7 @@ lint: $(VENV)/.all ## ruff, mypy strict, import directions
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --config pyproject.toml
 
-bench: $(VENV)/.all ## registration beside a plain SimpleITK baseline, and the time per stage
+bench: $(VENV)/.all $(VENV)/.peers ## registration beside SimpleITK, greedy and ANTs, and the time per stage; about 40 min
 	@$(BIN)/python -m tests.benchmarks
 
 clean: ## remove what make made

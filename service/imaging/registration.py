@@ -1,9 +1,9 @@
 """Rigid registration of the delayed to the baseline volume.
 
-Mattes mutual information, coarse to fine, on smoothed copies of the upper head. Mutual information
-because tracer changes what a tissue looks like between the two times; the upper head because jaw and
-neck move on their own. Samples are seeded and sums run in a fixed order, so that the same input gives
-the same transform, bit for bit.
+Captured at 8 mm from several starts (`rigid_capture`), refined at 4, 2 and 1 mm by robust Gauss-Newton
+(`rigid_refinement`) on samples drawn where the baseline's signal changes. Tracer, gain and shading are part of
+the signal model or outliers to it (`signal_model`); the samples leave out jaw and neck, which move on their own.
+Samples are seeded and sums run in a fixed order, so that the same input gives the same transform, bit for bit.
 """
 
 from __future__ import annotations
@@ -11,19 +11,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import SimpleITK as sitk
 
 from service.errors import InputRefused, Reason
 from service.imaging.recipe_types import Registration
-from service.imaging.resampling import resample, sample
 from service.imaging.rigid import RigidTransform
-from service.imaging.volume import Float32, Float64, Grid, Volume
-
-_HALF_AXES_MM = np.array([85.0, 105.0, 85.0])  # an ellipsoid around the brain with scalp, without jaw and neck
-_LEVER_MM = 80.0  # one radian moves the brain's rim by this; balances rotations against translations
-_VERTEX_AREA_MM2 = 1500.0  # smallest cross-section that counts as head, not as noise
-_SEED = 2025
-_BINS = 40
+from service.imaging.rigid_capture import (
+    COARSE_SIGMA_MM,
+    COARSE_SPACING_MM,
+    FEW_STARTS,
+    MANY_STARTS,
+    capture,
+    lattice,
+    mutual_information,
+    upper_head_centre,
+)
+from service.imaging.rigid_refinement import Effort, NoOverlapError, refine
+from service.imaging.signal_model import NoSignalError, Stiffness
+from service.imaging.smoothed_copy import SmoothedCopy, crop, shrink, smooth
+from service.imaging.volume import Float64, Volume
 
 _NO_SIGNAL = Reason(code="REGISTRATION_FAILED", message="One of the two series shows nothing that could be aligned.")
 _NO_OVERLAP = Reason(code="REGISTRATION_FAILED", message="The two series could not be brought to overlap.")
@@ -31,24 +36,50 @@ _NO_OVERLAP = Reason(code="REGISTRATION_FAILED", message="The two series could n
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Level:
-    """One resolution: voxel size, steps of the gradient descent and of the final polish (mm; 0 = none).
+    """One resolution: voxel size (or the volume's own, if coarser), total blur, and how it is aligned.
 
-    Gradient descent comes close quickly, but its gradient is that of smoothed histograms and stops up to
-    0.3 mm short; Powell's method on the measure itself ends in the same place (0.02 mm) from any start.
+    Little blur: what tracer lights up spreads into the brain beside it, and pulls.
     """
 
     spacing_mm: float
-    first_step: float
-    last_step: float
-    polish_step: float
+    sigma_mm: float
+    lattice_mm: float
+    effort: Effort
 
 
-_COARSE = _Level(spacing_mm=4.0, first_step=4.0, last_step=0.03, polish_step=0.0)
-_FINE = _Level(spacing_mm=2.0, first_step=1.0, last_step=0.05, polish_step=0.2)
-_SHARE_COARSE = 0.4  # of the voxels around the brain, drawn at random with a fixed seed
-_SHARE_FINE = 0.08
-_SHARE_CHECK = 0.04  # for the second start and the swapped registration: 0.05 mm is enough to judge by
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Draw:
+    """About how many samples, and which: the checks see others than the answer that they check."""
+
+    number: int
+    seed: int
+
+
+_STIFFNESS = Stiffness(classes=32, field_order=2, cutoff=3.5)
+_MIDDLE = _Level(
+    spacing_mm=4.0,
+    sigma_mm=3.0,
+    lattice_mm=5.0,
+    effort=Effort(most_steps=15, last_step_mm=0.1, stiffness=_STIFFNESS),
+)
+_FINE = _Level(
+    spacing_mm=2.0,
+    sigma_mm=1.5,
+    lattice_mm=3.2,
+    effort=Effort(most_steps=25, last_step_mm=0.01, stiffness=_STIFFNESS),
+)
+_FINEST = _Level(
+    spacing_mm=1.0,
+    sigma_mm=1.2,
+    lattice_mm=3.2,
+    effort=Effort(most_steps=15, last_step_mm=0.003, stiffness=_STIFFNESS),
+)
+_MAIN, _CHECK = _Draw(number=15_000, seed=1), _Draw(number=8_000, seed=2)
+_STEEP_PERCENTILE = 85.0  # steeper edges are not drawn more often: fat and skin are not all there is
+_BLUR_PER_VOXEL = 0.75  # thick slices: both copies as blurred as the thicker one has to be
 _SECOND_START = RigidTransform.from_euler((6.0, -5.0, 5.0), (6.0, -6.0, 5.0))
+_CAPTURES_AGREE_MM = 12.0  # coarse answers are good to 5 mm each
+_MARGIN_MM = 10.0  # around the samples at 1 mm: the blur's reach and the last step's
 
 
 def register(fixed: Volume, moving: Volume, *, centre: Float64 | None = None) -> Registration:
@@ -62,186 +93,140 @@ def register(fixed: Volume, moving: Volume, *, centre: Float64 | None = None) ->
     Returns
     -------
     Registration
-        ``transform`` maps fixed -> moving points. ``inverse_consistency_mm`` compares it with the fully
-        refined swapped registration; ``two_start_mm`` with a second one, started 9 degrees and 10 mm off the
-        coarse (4 mm) answer and refined in full.
+        ``transform`` maps fixed -> moving points. ``inverse_consistency_mm`` compares it with the swapped
+        registration, captured and refined on its own; ``two_start_mm`` with a second one, started 9 degrees and
+        10 mm off the first and refined on other samples. Both stop at 2 mm. Where the captures of the two
+        directions disagree, both are repeated from many starts; if they still do, the second start is the other
+        direction's capture, so that ``two_start_mm`` tells.
 
     Raises
     ------
     InputRefused
         REGISTRATION_FAILED: a volume has no signal to align, or the two do not overlap.
     """
-    fixed_levels, moving_levels = _pyramid(fixed), _pyramid(moving)
-    fixed_centre = _signal_centre(fixed_levels[_COARSE]) if centre is None else np.asarray(centre, dtype=np.float64)
-    start = _shift(_signal_centre(moving_levels[_COARSE]) - _signal_centre(fixed_levels[_COARSE]))
+    try:
+        return _register(fixed, moving, centre)
+    except NoSignalError as why:
+        raise InputRefused(_NO_SIGNAL) from why
+    except NoOverlapError as why:
+        raise InputRefused(_NO_OVERLAP) from why
 
-    def refine(begin: RigidTransform, share: float) -> tuple[RigidTransform, int]:
-        return _optimise(
-            fixed_levels[_FINE], moving_levels[_FINE], begin, centre=fixed_centre, level=_FINE, share=share
-        )
 
-    def locate(begin: RigidTransform) -> tuple[RigidTransform, int]:
-        return _optimise(
-            fixed_levels[_COARSE],
-            moving_levels[_COARSE],
-            begin,
-            centre=fixed_centre,
-            level=_COARSE,
-            share=_SHARE_COARSE,
-        )
+def similarity(fixed: SmoothedCopy, moving: SmoothedCopy, transform: RigidTransform, centre: Float64) -> float:
+    """Normalised mutual information over the upper head, 1 (independent) .. 2 (identical); 64 x 64 bins."""
+    return mutual_information(fixed, moving, transform, lattice(centre, 4.0), bins=64, smallest_overlap=0.05)
 
-    coarse, steps = locate(start)
-    fine, fine_steps = refine(coarse, _SHARE_FINE)
-    other, other_steps = locate(_around(coarse, fixed_centre, _SECOND_START))
-    other, more_steps = refine(other, _SHARE_CHECK)
-    moving_centre = fine.map(fixed_centre[None])[0]
-    back, back_steps = _optimise(
-        moving_levels[_FINE],
-        fixed_levels[_FINE],
-        coarse.inverse(),
-        centre=moving_centre,
-        level=_FINE,
-        share=_SHARE_CHECK,
-    )
-    rim = _rim(fixed_centre)
-    before, after = (similarity(fixed_levels[_FINE], moving_levels[_FINE], t, fixed_centre) for t in (start, fine))
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Scan:
+    """One volume at the resolutions that the search goes through; `near` is sharp, at about 1 mm."""
+
+    near: Volume
+    fine: SmoothedCopy
+    middle: SmoothedCopy
+    coarse: SmoothedCopy
+
+
+def _register(fixed: Volume, moving: Volume, centre: Float64 | None) -> Registration:
+    blur = _BLUR_PER_VOXEL * max(*fixed.grid.spacing, *moving.grid.spacing)
+    first, second = _scan(fixed, blur), _scan(moving, blur)
+    first_middle, second_middle = upper_head_centre(first.middle), upper_head_centre(second.middle)
+    middle = first_middle if centre is None else np.asarray(centre, dtype=np.float64)
+    begin = _shift(second_middle - first_middle)
+
+    forward, backward, rival, steps = _capture(first, second, begin, middle)
+    found, descent = _descend(first, second, forward, middle, _MAIN)
+    found, finish = _finish(first, second, found, middle, blur)
+    again = _around(found, middle, _SECOND_START) if rival is None else rival
+    other, other_descent = _descend(first, second, again, middle, _CHECK)
+    there = found.map(middle[None])[0]
+    back, back_descent = _descend(second, first, backward, there, _CHECK)
+
+    before, after = (similarity(first.fine, second.fine, t, middle) for t in (begin, found))
     if before > after:  # a copy that was not moved: its own noise agrees nowhere as well as there
-        fine, after = start, before
+        found, after = begin, before
+    rim = _rim(middle)
     return Registration(
-        transform=fine,
+        transform=found,
         similarity_before=before,
         similarity_after=after,
-        inverse_consistency_mm=_largest_gap(fine, back.inverse(), rim),
-        two_start_mm=_largest_gap(fine, other, rim),
-        iterations=steps + other_steps + more_steps + fine_steps + back_steps,
+        inverse_consistency_mm=_largest_gap(found, back.inverse(), rim),
+        two_start_mm=_largest_gap(found, other, rim),
+        iterations=steps + descent + finish + other_descent + back_descent,
     )
 
 
-def similarity(fixed: Volume, moving: Volume, transform: RigidTransform, centre: Float64) -> float:
-    """Normalised mutual information (H(A)+H(B))/H(A,B) over the upper head, 1 (independent) .. 2 (identical).
+def _scan(volume: Volume, blur: float) -> _Scan:
+    near = shrink(volume, _FINEST.spacing_mm)
+    copies, source, already = [], near, 0.0
+    for spacing, sigma in (
+        (_FINE.spacing_mm, _FINE.sigma_mm),
+        (_MIDDLE.spacing_mm, _MIDDLE.sigma_mm),
+        (COARSE_SPACING_MM, COARSE_SIGMA_MM),
+    ):
+        wanted = max(sigma, blur)
+        copies.append(smooth(shrink(source, spacing), wanted, already_mm=already))
+        source, already = copies[-1].volume, wanted
+    if not np.isfinite(source.array).all():  # one undefined voxel has spread as far as here
+        raise NoSignalError
+    return _Scan(near=near, fine=copies[0], middle=copies[1], coarse=copies[2])
 
-    64 x 64 bins of linear-interpolated samples, one at random in every cube of 4 mm: on a lattice that falls
-    onto the voxels of both, a transform that moves nothing would alone be spared the interpolation's blur.
-    """
-    points = _lattice(centre, 4.0)
-    a, b = sample(fixed, points), sample(moving, transform.map(points))
-    both = np.isfinite(a) & np.isfinite(b)
-    if both.sum() < 1000:
-        return 1.0
-    joint, _, _ = np.histogram2d(_clip(a[both]), _clip(b[both]), bins=64)
-    joint /= joint.sum()
-    h_joint, h_a, h_b = (_entropy(p) for p in (joint, joint.sum(axis=1), joint.sum(axis=0)))
-    return (h_a + h_b) / h_joint if h_joint > 0 else 1.0
+
+def _capture(
+    fixed: _Scan, moving: _Scan, begin: RigidTransform, middle: Float64
+) -> tuple[RigidTransform, RigidTransform, RigidTransform | None, int]:
+    """(forward, backward, a rival to forward where the two stay at odds, steps)."""
+    a, b = fixed.coarse, moving.coarse
+    moving_middle, rim = begin.map(middle[None])[0], _rim(middle)
+    steps = 0
+    for starts in (FEW_STARTS, MANY_STARTS):
+        forward, forward_steps = capture(a, b, begin, starts, centre=middle)
+        backward, backward_steps = capture(b, a, begin.inverse(), starts, centre=moving_middle)
+        steps += forward_steps + backward_steps
+        if _largest_gap(forward, backward.inverse(), rim) <= _CAPTURES_AGREE_MM:
+            return forward, backward, None, steps
+    rival = backward.inverse()
+    if similarity(a, b, rival, middle) > similarity(a, b, forward, middle):
+        forward, rival = rival, forward
+    return forward, backward, rival, steps
 
 
-def _optimise(
-    fixed: Volume, moving: Volume, start: RigidTransform, *, centre: Float64, level: _Level, share: float
+def _descend(
+    fixed: _Scan, moving: _Scan, start: RigidTransform, middle: Float64, draw: _Draw
 ) -> tuple[RigidTransform, int]:
-    fixed = _crop(fixed, centre, level.spacing_mm)
-    transform = sitk.Euler3DTransform()
-    transform.SetCenter(centre.tolist())
-    transform.SetMatrix(start.matrix[:3, :3].ravel().tolist(), 1e-5)
-    transform.SetTranslation((start.map(centre[None])[0] - centre).tolist())
-    method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfWorkUnits(1)  # sums in a fixed order
-    method.SetMetricAsMattesMutualInformation(numberOfHistogramBins=_BINS)
-    method.SetMetricFixedMask(_ellipsoid(fixed.grid, centre))
-    method.SetMetricSamplingStrategy(method.RANDOM)
-    method.SetMetricSamplingPercentage(share, _SEED)
-    method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerScales([_LEVER_MM**2] * 3 + [1.0] * 3)
-    method.SetInitialTransform(transform, inPlace=True)
-    images = _clipped(fixed), _clipped(moving)
-    method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=level.first_step,
-        minStep=level.last_step,
-        numberOfIterations=100,
-        relaxationFactor=0.75,
-        gradientMagnitudeTolerance=1e-7,
+    """From a capture to the answer at 2 mm, and the steps taken."""
+    transform, steps = start, 0
+    for a, b, level in ((fixed.middle, moving.middle, _MIDDLE), (fixed.fine, moving.fine, _FINE)):
+        points = _edges(a, middle, level.lattice_mm, draw)
+        end = refine(a, b, transform, points, centre=middle, effort=level.effort)
+        transform, steps = end.transform, steps + end.steps
+    return transform, steps
+
+
+def _finish(
+    fixed: _Scan, moving: _Scan, start: RigidTransform, middle: Float64, blur: float
+) -> tuple[RigidTransform, int]:
+    """The last steps at 1 mm, on the part of both volumes that they need."""
+    sigma = max(_FINEST.sigma_mm, blur)
+    points = _edges(fixed.fine, middle, _FINEST.lattice_mm, _MAIN)
+    a, b = (
+        smooth(crop(scan.near, where, _MARGIN_MM), sigma)
+        for scan, where in ((fixed, points), (moving, start.map(points)))
     )
-    try:
-        method.Execute(*images)
-    except RuntimeError as why:  # ITK: too few samples map into the moving image
-        raise InputRefused(_NO_OVERLAP) from why
-    steps = int(method.GetOptimizerIteration())
-    if level.polish_step:
-        method.SetOptimizerAsPowell(
-            numberOfIterations=4,
-            maximumLineIterations=12,
-            stepLength=level.polish_step,
-            stepTolerance=0.01,
-            valueTolerance=1e-5,
-        )
-        method.Execute(*images)
-        steps += int(method.GetOptimizerIteration())
-    return RigidTransform.from_sitk(transform), steps
+    end = refine(a, b, start, points, centre=middle, effort=_FINEST.effort)
+    return end.transform, end.steps
 
 
-def _crop(volume: Volume, centre: Float64, spacing_mm: float) -> Volume:
-    """The box around the ellipsoid of interest, so that no sample is drawn elsewhere."""
-    ni, nj, nk = (int(n) for n in np.ceil(2 * _HALF_AXES_MM / spacing_mm) + 1)
-    return resample(volume, Grid.axis_aligned((nk, nj, ni), spacing_mm, centre))
-
-
-def _pyramid(volume: Volume) -> dict[_Level, Volume]:
-    """The volume at both resolutions, smoothed, LPS-aligned."""
-    fine = resample(volume, _covering(volume.grid, _FINE.spacing_mm), antialias=True)
-    return {_FINE: fine, _COARSE: resample(fine, _covering(volume.grid, _COARSE.spacing_mm), antialias=True)}
-
-
-def _clipped(volume: Volume) -> sitk.Image:
-    # a few bright fat or vessel voxels would squeeze the brain into a handful of histogram bins
-    return volume.with_array(_clip(volume.array)).to_sitk()
-
-
-def _clip(values: Float32) -> Float32:
-    positive = values[values > 0]
-    if positive.size == 0:
-        raise InputRefused(_NO_SIGNAL)
-    return np.asarray(np.clip(values, 0, np.percentile(positive, 98)), dtype=np.float32)
-
-
-def _ellipsoid(grid: Grid, centre: Float64) -> sitk.Image:
-    nk, nj, ni = grid.shape
-    x, y, z = (
-        (grid.origin[a] + grid.spacing[a] * np.arange(n) - centre[a]) / _HALF_AXES_MM[a]
-        for a, n in enumerate((ni, nj, nk))
-    )
-    inside = x[None, None] ** 2 + y[None, :, None] ** 2 + z[:, None, None] ** 2 <= 1
-    return Volume(inside.astype(np.float32), grid).to_sitk() > 0.5
-
-
-def _signal_centre(coarse: Volume) -> Float64:
-    """A point near the brain centre: 75 mm below the vertex, in the middle of the upper head's signal."""
-    values = coarse.array[coarse.array > 0]
-    if values.size == 0:
-        raise InputRefused(_NO_SIGNAL)
-    foreground = coarse.array > 0.3 * np.percentile(values, 90)
-    step = coarse.grid.spacing[0]
-    slices = np.flatnonzero(foreground.sum(axis=(1, 2)) * step**2 > _VERTEX_AREA_MM2)
-    if slices.size == 0:
-        raise InputRefused(_NO_SIGNAL)
-    top = int(slices[-1])
-    upper = foreground[max(0, top - int(130 / step)) : top + 1]
-    _, j, i = np.argwhere(upper).mean(axis=0)
-    return np.asarray(coarse.grid.to_world(np.array([[i, j, top - 75.0 / step]]))[0])
-
-
-def _covering(source: Grid, spacing_mm: float) -> Grid:
-    nk, nj, ni = source.shape
-    corners = np.array([[i, j, k] for i in (0, ni - 1) for j in (0, nj - 1) for k in (0, nk - 1)])
-    world = source.to_world(corners)
-    low, high = world.min(axis=0), world.max(axis=0)
-    ni, nj, nk = (max(2, int(np.ceil(e / spacing_mm)) + 1) for e in high - low)
-    return Grid.axis_aligned((nk, nj, ni), spacing_mm, (high + low) / 2)
-
-
-def _lattice(centre: Float64, spacing: float) -> Float64:
-    lines = [np.arange(-h, h + 1e-6, spacing) for h in _HALF_AXES_MM]
-    x, y, z = np.meshgrid(*lines, indexing="ij")
-    points = np.stack([x.ravel(), y.ravel(), z.ravel()], axis=1)
-    points += np.random.default_rng(_SEED).uniform(-spacing / 2, spacing / 2, points.shape)
-    return np.asarray(points[((points / _HALF_AXES_MM) ** 2).sum(axis=1) <= 1] + centre)
+def _edges(copy: SmoothedCopy, middle: Float64, lattice_mm: float, draw: _Draw) -> Float64:
+    """Points of the upper head, drawn in proportion to the slope of the signal there."""
+    points = lattice(middle, lattice_mm, draw.seed)
+    readings = copy.read(points)
+    steepness = np.linalg.norm(readings.slopes, axis=1) * readings.inside
+    if not steepness.any():
+        raise NoSignalError
+    likely = np.minimum(steepness, np.percentile(steepness[readings.inside], _STEEP_PERCENTILE))
+    drawn = np.random.default_rng(draw.seed).random(len(points)) < likely * (draw.number / likely.sum())
+    return np.asarray(points[drawn])
 
 
 def _rim(centre: Float64) -> Float64:
@@ -264,8 +249,3 @@ def _shift(by: Float64) -> RigidTransform:
     matrix = np.eye(4)
     matrix[:3, 3] = by
     return RigidTransform(matrix)
-
-
-def _entropy(p: Float64) -> float:
-    p = p[p > 0]
-    return float(-(p * np.log(p)).sum())

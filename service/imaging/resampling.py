@@ -10,6 +10,7 @@ from service.imaging.rigid import RigidTransform
 from service.imaging.volume import Float32, Grid, Volume
 
 _FILTER_MARGIN = 16  # voxels; beyond it neither the Gaussian nor the spline feels a cut
+_SHEAR = 1e-4  # cosine between two voxel directions; less is rounding, as `Volume.to_sitk` has it
 _INTERPOLATORS = {0: sitk.sitkNearestNeighbor, 1: sitk.sitkLinear, 3: sitk.sitkBSpline}
 
 
@@ -38,21 +39,10 @@ def resample(
     needed = _needed_part(volume, grid, transform, margin=2 if order < 3 and not antialias else _FILTER_MARGIN)
     if needed is None:
         return Volume(np.full(grid.shape, outside, dtype=np.float32), grid, volume.frame_of_reference_uid)
-    image = needed.to_sitk()
+    image, reference, mapping = _placed(needed, grid, transform)
     if antialias:
-        image = _smooth_for(image, grid)
-    reference = sitk.Image([int(n) for n in reversed(grid.shape)], sitk.sitkUInt8)
-    reference.SetSpacing(grid.spacing)
-    reference.SetOrigin(grid.origin.tolist())
-    reference.SetDirection(grid.directions.ravel().tolist())
-    moved = sitk.Resample(
-        image,
-        reference,
-        transform.to_sitk(),
-        _INTERPOLATORS[order],
-        float(outside),
-        sitk.sitkFloat32,
-    )
+        image = _smooth_for(image, needed.grid, grid)
+    moved = sitk.Resample(image, reference, mapping, _INTERPOLATORS[order], float(outside), sitk.sitkFloat32)
     return Volume(sitk.GetArrayFromImage(moved), grid, volume.frame_of_reference_uid)
 
 
@@ -90,16 +80,34 @@ def _needed_part(volume: Volume, grid: Grid, transform: RigidTransform, margin: 
     return Volume(volume.array[k0:k1, j0:j1, i0:i1], Grid((int(k1 - k0), int(j1 - j0), int(i1 - i0)), affine))
 
 
-def _smooth_for(image: sitk.Image, grid: Grid) -> sitk.Image:
-    source_spacing = np.array(image.GetSpacing())
-    source_axes = np.array(image.GetDirection()).reshape(3, 3)
+def _placed(volume: Volume, grid: Grid, transform: RigidTransform) -> tuple[sitk.Image, sitk.Image, sitk.Transform]:
+    """ITK's image, empty reference and map from reference to image.
+
+    ITK cannot place a sheared lattice; where one is, both get unit voxels at the origin and the map does it all.
+    """
+    reference = sitk.Image([int(n) for n in reversed(grid.shape)], sitk.sitkUInt8)
+    if _is_sheared(volume.grid) or _is_sheared(grid):
+        to_index = np.linalg.inv(volume.grid.affine) @ transform.matrix @ grid.affine
+        mapping = sitk.AffineTransform(to_index[:3, :3].ravel().tolist(), to_index[:3, 3].tolist())
+        return sitk.GetImageFromArray(volume.array), reference, mapping
+    reference.SetSpacing(grid.spacing)
+    reference.SetOrigin(grid.origin.tolist())
+    reference.SetDirection(grid.directions.ravel().tolist())
+    return volume.to_sitk(), reference, transform.to_sitk()
+
+
+def _is_sheared(grid: Grid) -> bool:
+    return bool(np.abs(grid.directions.T @ grid.directions - np.eye(3)).max() > _SHEAR)
+
+
+def _smooth_for(image: sitk.Image, source: Grid, grid: Grid) -> sitk.Image:
     # coarsest target step seen along each source axis
-    along = np.abs(source_axes.T @ grid.directions) @ np.array(grid.spacing)
+    along = np.abs(source.directions.T @ grid.directions) @ np.array(grid.spacing)
     for axis in range(3):
-        ratio = along[axis] / source_spacing[axis]
+        ratio = along[axis] / source.spacing[axis]
         if ratio > 1.2:
-            sigma_mm = 0.5 * np.sqrt(ratio**2 - 1) * source_spacing[axis]
+            sigma = 0.5 * np.sqrt(ratio**2 - 1) * image.GetSpacing()[axis]
             image = sitk.RecursiveGaussian(
-                image, float(sigma_mm), False, sitk.RecursiveGaussianImageFilter.ZeroOrder, axis
+                image, float(sigma), False, sitk.RecursiveGaussianImageFilter.ZeroOrder, axis
             )
     return image

@@ -44,7 +44,7 @@ class TexturedHead:
 
 def load_template(path: Path) -> Template:
     """``<name>.nii.gz`` with ``<name>bet.nii.gz`` beside it, both whole-head in MNI space."""
-    image, brain = (_read(p) for p in (path, path.with_name(path.name.replace(".nii", "bet.nii"))))
+    image, brain = (read_nifti(p) for p in (path, path.with_name(path.name.replace(".nii", "bet.nii"))))
     white = np.percentile(brain.array[brain.array > 0], 75)
     return Template(image=image.with_array(image.array / np.float32(white)), brain=brain)
 
@@ -71,7 +71,8 @@ def bend(template: Template, rng: np.random.Generator) -> TexturedHead:
     return TexturedHead(head=head, unenhanced=signal)
 
 
-def _read(path: Path) -> Volume:
+def read_nifti(path: Path) -> Volume:
+    """A 3D NIfTI image in LPS mm."""
     stored = nibabel.load(path)
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ stored.affine
     array = np.asarray(stored.dataobj, dtype=np.float32).transpose(2, 1, 0)
@@ -114,7 +115,10 @@ def _look_up(volume: Volume, x: Float32, y: Float32, z: Float32) -> Float32:
 
 
 def _segment(image: Float32, brain: Mask, x: Float32, y: Float32, z: Float32) -> Labels:
-    """Labels from signal and place; what lies outside the brain only has to keep its own signal."""
+    """Labels from signal (units of white matter) and place (MNI space, LPS mm), 1.5 mm voxels.
+
+    What lies outside the brain only has to keep its own signal.
+    """
     h = HEAD_SPACING_MM
     hull = ndimage.binary_closing(np.pad(brain, 6), iterations=5)[6:-6, 6:-6, 6:-6]
     hull = np.asarray([ndimage.binary_fill_holes(s) for s in hull])
