@@ -27,9 +27,8 @@ $(VENV)/.all: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.peers: tests/benchmarks/peers-requirements.txt | $(BIN)/python
 	@echo "setting up $(VENV)/peers (greedy and ANTs, to measure against)"
 	@$(PYTHON) -m venv $(VENV)/peers
-	@$(VENV)/peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< \
+	@$(VENV)/peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< && touch $@ \
 	  || echo "they cannot be installed here; their rows will say so"
-	@touch $@
 
 demo: $(VENV)/.service ## the whole loop on this machine, with a simulated patient; see demo/overview.png
 	@$(BIN)/csf24 demo --out demo
@@ -45,7 +44,7 @@ lint: $(VENV)/.all ## ruff, mypy strict, import directions
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --config pyproject.toml
 
-bench: $(VENV)/.all $(VENV)/.peers ## registration beside SimpleITK, greedy and ANTs, and the time per stage; about 40 min
+bench: $(VENV)/.all $(VENV)/.peers ## registration beside SimpleITK, greedy and ANTs, the stages, the listener
 	@$(BIN)/python -m tests.benchmarks
 
 clean: ## remove what make made

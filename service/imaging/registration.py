@@ -8,6 +8,7 @@ Samples are seeded and sums run in a fixed order, so that the same input gives t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +44,6 @@ class _Level:
 
     spacing_mm: float
     sigma_mm: float
-    lattice_mm: float
     effort: Effort
 
 
@@ -59,21 +59,19 @@ _STIFFNESS = Stiffness(classes=32, field_order=2, cutoff=3.5)
 _MIDDLE = _Level(
     spacing_mm=4.0,
     sigma_mm=3.0,
-    lattice_mm=5.0,
     effort=Effort(most_steps=15, last_step_mm=0.1, stiffness=_STIFFNESS),
 )
 _FINE = _Level(
     spacing_mm=2.0,
     sigma_mm=1.5,
-    lattice_mm=3.2,
     effort=Effort(most_steps=25, last_step_mm=0.01, stiffness=_STIFFNESS),
 )
 _FINEST = _Level(
     spacing_mm=1.0,
     sigma_mm=1.2,
-    lattice_mm=3.2,
     effort=Effort(most_steps=15, last_step_mm=0.003, stiffness=_STIFFNESS),
 )
+_MIDDLE_LATTICE_MM, _FINE_LATTICE_MM = 5.0, 3.2  # one place in every cube may become a sample; at 1 mm as at 2 mm
 _MAIN, _CHECK = _Draw(number=15_000, seed=1), _Draw(number=8_000, seed=2)
 _STEEP_PERCENTILE = 85.0  # steeper edges are not drawn more often: fat and skin are not all there is
 _BLUR_PER_VOXEL = 0.75  # thick slices: both copies as blurred as the thicker one has to be
@@ -112,11 +110,6 @@ def register(fixed: Volume, moving: Volume, *, centre: Float64 | None = None) ->
         raise InputRefused(_NO_OVERLAP) from why
 
 
-def similarity(fixed: SmoothedCopy, moving: SmoothedCopy, transform: RigidTransform, centre: Float64) -> float:
-    """Normalised mutual information over the upper head, 1 (independent) .. 2 (identical); 64 x 64 bins."""
-    return mutual_information(fixed, moving, transform, lattice(centre, 4.0), bins=64, smallest_overlap=0.05)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Scan:
     """One volume at the resolutions that the search goes through; `near` is sharp, at about 1 mm."""
@@ -135,14 +128,14 @@ def _register(fixed: Volume, moving: Volume, centre: Float64 | None) -> Registra
     begin = _shift(second_middle - first_middle)
 
     forward, backward, rival, steps = _capture(first, second, begin, middle)
-    found, descent = _descend(first, second, forward, middle, _MAIN)
-    found, finish = _finish(first, second, found, middle, blur)
+    found, descent, points = _descend(first, second, forward, middle, _MAIN)
+    found, finish = _finish(first, second, found, points, middle=middle, blur=blur)
     again = _around(found, middle, _SECOND_START) if rival is None else rival
-    other, other_descent = _descend(first, second, again, middle, _CHECK)
+    other, other_descent, _ = _descend(first, second, again, middle, _CHECK)
     there = found.map(middle[None])[0]
-    back, back_descent = _descend(second, first, backward, there, _CHECK)
+    back, back_descent, _ = _descend(second, first, backward, there, _CHECK)
 
-    before, after = (similarity(first.fine, second.fine, t, middle) for t in (begin, found))
+    before, after = _similarities(first.fine, second.fine, (begin, found), middle)
     if before > after:  # a copy that was not moved: its own noise agrees nowhere as well as there
         found, after = begin, before
     rim = _rim(middle)
@@ -186,29 +179,40 @@ def _capture(
         if _largest_gap(forward, backward.inverse(), rim) <= _CAPTURES_AGREE_MM:
             return forward, backward, None, steps
     rival = backward.inverse()
-    if similarity(a, b, rival, middle) > similarity(a, b, forward, middle):
+    agree, rival_agrees = _similarities(a, b, (forward, rival), middle)
+    if rival_agrees > agree:
         forward, rival = rival, forward
     return forward, backward, rival, steps
 
 
+def _similarities(
+    fixed: SmoothedCopy, moving: SmoothedCopy, transforms: Sequence[RigidTransform], centre: Float64
+) -> list[float]:
+    """Of each: normalised mutual information over the upper head, 1 (independent) .. 2 (identical); 64 x 64 bins."""
+    points = lattice(centre, 4.0)
+    return [mutual_information(fixed, moving, t, points, bins=64, smallest_overlap=0.05) for t in transforms]
+
+
 def _descend(
     fixed: _Scan, moving: _Scan, start: RigidTransform, middle: Float64, draw: _Draw
-) -> tuple[RigidTransform, int]:
-    """From a capture to the answer at 2 mm, and the steps taken."""
+) -> tuple[RigidTransform, int, Float64]:
+    """From a capture to the answer at 2 mm, the steps taken, and the samples that it rests on."""
     transform, steps = start, 0
-    for a, b, level in ((fixed.middle, moving.middle, _MIDDLE), (fixed.fine, moving.fine, _FINE)):
-        points = _edges(a, middle, level.lattice_mm, draw)
+    for a, b, level, lattice_mm in (
+        (fixed.middle, moving.middle, _MIDDLE, _MIDDLE_LATTICE_MM),
+        (fixed.fine, moving.fine, _FINE, _FINE_LATTICE_MM),
+    ):
+        points = _edges(a, middle, lattice_mm, draw)
         end = refine(a, b, transform, points, centre=middle, effort=level.effort)
         transform, steps = end.transform, steps + end.steps
-    return transform, steps
+    return transform, steps, points
 
 
 def _finish(
-    fixed: _Scan, moving: _Scan, start: RigidTransform, middle: Float64, blur: float
+    fixed: _Scan, moving: _Scan, start: RigidTransform, points: Float64, *, middle: Float64, blur: float
 ) -> tuple[RigidTransform, int]:
-    """The last steps at 1 mm, on the part of both volumes that they need."""
+    """The last steps at 1 mm on the same samples, and the part of both volumes that they need."""
     sigma = max(_FINEST.sigma_mm, blur)
-    points = _edges(fixed.fine, middle, _FINEST.lattice_mm, _MAIN)
     a, b = (
         smooth(crop(scan.near, where, _MARGIN_MM), sigma)
         for scan, where in ((fixed, points), (moving, start.map(points)))

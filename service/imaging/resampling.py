@@ -10,7 +10,6 @@ from service.imaging.rigid import RigidTransform
 from service.imaging.volume import Float32, Grid, Volume
 
 _FILTER_MARGIN = 16  # voxels; beyond it neither the Gaussian nor the spline feels a cut
-_SHEAR = 1e-4  # cosine between two voxel directions; less is rounding, as `Volume.to_sitk` has it
 _INTERPOLATORS = {0: sitk.sitkNearestNeighbor, 1: sitk.sitkLinear, 3: sitk.sitkBSpline}
 
 
@@ -74,10 +73,7 @@ def _needed_part(volume: Volume, grid: Grid, transform: RigidTransform, margin: 
     high = np.clip(np.ceil(ijk.max(axis=0)).astype(int) + margin + 1, 0, size)
     if (high - low < 1).any():
         return None
-    (i0, j0, k0), (i1, j1, k1) = low, high
-    affine = volume.grid.affine.copy()
-    affine[:3, 3] = volume.grid.to_world(low[None])[0]
-    return Volume(volume.array[k0:k1, j0:j1, i0:i1], Grid((int(k1 - k0), int(j1 - j0), int(i1 - i0)), affine))
+    return volume.part(low, high)
 
 
 def _placed(volume: Volume, grid: Grid, transform: RigidTransform) -> tuple[sitk.Image, sitk.Image, sitk.Transform]:
@@ -86,18 +82,11 @@ def _placed(volume: Volume, grid: Grid, transform: RigidTransform) -> tuple[sitk
     ITK cannot place a sheared lattice; where one is, both get unit voxels at the origin and the map does it all.
     """
     reference = sitk.Image([int(n) for n in reversed(grid.shape)], sitk.sitkUInt8)
-    if _is_sheared(volume.grid) or _is_sheared(grid):
+    if volume.grid.is_sheared or grid.is_sheared:
         to_index = np.linalg.inv(volume.grid.affine) @ transform.matrix @ grid.affine
         mapping = sitk.AffineTransform(to_index[:3, :3].ravel().tolist(), to_index[:3, 3].tolist())
         return sitk.GetImageFromArray(volume.array), reference, mapping
-    reference.SetSpacing(grid.spacing)
-    reference.SetOrigin(grid.origin.tolist())
-    reference.SetDirection(grid.directions.ravel().tolist())
-    return volume.to_sitk(), reference, transform.to_sitk()
-
-
-def _is_sheared(grid: Grid) -> bool:
-    return bool(np.abs(grid.directions.T @ grid.directions - np.eye(3)).max() > _SHEAR)
+    return volume.to_sitk(), grid.lay_out(reference), transform.to_sitk()
 
 
 def _smooth_for(image: sitk.Image, source: Grid, grid: Grid) -> sitk.Image:

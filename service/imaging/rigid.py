@@ -92,14 +92,3 @@ class RigidTransform:
         transform.SetMatrix(self.matrix[:3, :3].ravel().tolist(), 1e-5)
         transform.SetTranslation(self.matrix[:3, 3].tolist())
         return transform
-
-    @staticmethod
-    def from_sitk(transform: sitk.Transform) -> RigidTransform:
-        """From any linear SimpleITK transform that is rigid; re-orthonormalised to float64."""
-        origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
-        columns = [np.array(transform.TransformPoint(tuple(e))) - origin for e in np.eye(3).tolist()]
-        u, _, vt = np.linalg.svd(np.array(columns).T)
-        matrix = np.eye(4)
-        matrix[:3, :3] = u @ vt
-        matrix[:3, 3] = origin
-        return RigidTransform(matrix)

@@ -65,6 +65,8 @@ def refine(
         `fixed` is the same at all points.
     """
     reference = fixed.read(points)
+    if reference.inside.mean() < _SMALLEST_OVERLAP:
+        raise NoOverlapError
     model = SignalModel(reference.values, reference.inside, (points - centre) / HALF_AXES_MM, effort.stiffness)
     transform = start
     for step in range(1, effort.most_steps + 1):

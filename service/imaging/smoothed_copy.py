@@ -110,10 +110,7 @@ def crop(volume: Volume, points_lps: Float64, margin_mm: float) -> Volume:
     size = np.array(volume.grid.shape[::-1])
     low = np.clip(np.floor(ijk.min(axis=0) - margin).astype(int), 0, size - 1)
     high = np.clip(np.ceil(ijk.max(axis=0) + margin).astype(int) + 1, low + 1, size)
-    (i0, j0, k0), (i1, j1, k1) = low, high
-    affine = volume.grid.affine.copy()
-    affine[:3, 3] = volume.grid.to_world(low[None])[0]
-    return Volume(volume.array[k0:k1, j0:j1, i0:i1], Grid((int(k1 - k0), int(j1 - j0), int(i1 - i0)), affine))
+    return volume.part(low, high)
 
 
 def _block_means(array: Float32, axis: int, factor: int) -> Float32:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+_LARGEST_SHEAR = 1e-4  # cosine between two voxel directions that is still rounding
 _VANISHING = 1e-12  # mm; far below any meaning, and ITK's decomposition of a matrix with 1e-290 in it fails
 
 
@@ -65,6 +66,11 @@ class Grid:
         return np.asarray(self.affine[:3, :3] / np.asarray(self.spacing))
 
     @property
+    def is_sheared(self) -> bool:
+        """Whether two voxel directions are not at right angles, which ITK images cannot express."""
+        return bool(np.abs(self.directions.T @ self.directions - np.eye(3)).max() > _LARGEST_SHEAR)
+
+    @property
     def origin(self) -> Float64:
         """LPS mm of the centre of the first voxel."""
         return np.asarray(self.affine[:3, 3])
@@ -84,6 +90,27 @@ class Grid:
         """``(N, 3)`` LPS mm -> ``(N, 3)`` continuous indices ``(i, j, k)``."""
         p = np.asarray(points_lps, dtype=np.float64) - self.affine[:3, 3]
         return np.asarray(np.linalg.solve(self.affine[:3, :3], p.T).T)
+
+    def part(self, low_ijk: ArrayLike, shape: tuple[int, int, int]) -> Grid:
+        """The lattice of `shape` whose first voxel is this one's `low_ijk`."""
+        affine = self.affine.copy()
+        affine[:3, 3] = self.to_world(np.asarray(low_ijk)[None])[0]
+        return Grid(shape, affine)
+
+    def lay_out(self, image: sitk.Image) -> sitk.Image:
+        """`image` itself, its voxels laid where this lattice has them.
+
+        Raises
+        ------
+        ValueError
+            The voxel directions are not orthogonal, which ITK images cannot express.
+        """
+        if self.is_sheared:
+            raise ValueError("sheared grid: ITK images need orthogonal voxel directions")
+        image.SetSpacing(self.spacing)
+        image.SetOrigin(self.origin.tolist())
+        image.SetDirection(self.directions.ravel().tolist())
+        return image
 
     def same_as(self, other: Grid, tolerance_mm: float = 1e-3) -> bool:
         """Same shape, and every corner within `tolerance_mm`."""
@@ -140,6 +167,13 @@ class Volume:
         """The same place, other values."""
         return Volume(array, self.grid, self.frame_of_reference_uid)
 
+    def part(self, low_ijk: ArrayLike, high_ijk: ArrayLike) -> Volume:
+        """The box from voxel `low_ijk` up to, not including, `high_ijk` (column, row, slice); shares the array."""
+        (i0, j0, k0), (i1, j1, k1) = np.asarray(low_ijk), np.asarray(high_ijk)
+        array = self.array[k0:k1, j0:j1, i0:i1]
+        shape = (array.shape[0], array.shape[1], array.shape[2])
+        return Volume(array, self.grid.part(low_ijk, shape), self.frame_of_reference_uid)
+
     def to_sitk(self) -> sitk.Image:
         """A SimpleITK image (LPS, as ITK's own convention); copies the array.
 
@@ -148,14 +182,7 @@ class Volume:
         ValueError
             The voxel directions are not orthogonal, which ITK images cannot express.
         """
-        directions = self.grid.directions
-        if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-4:
-            raise ValueError("sheared grid: ITK images need orthogonal voxel directions")
-        image = sitk.GetImageFromArray(self.array)
-        image.SetSpacing(self.grid.spacing)
-        image.SetOrigin(self.grid.origin.tolist())
-        image.SetDirection(directions.ravel().tolist())
-        return image
+        return self.grid.lay_out(sitk.GetImageFromArray(self.array))
 
     @staticmethod
     def from_sitk(image: sitk.Image, frame_of_reference_uid: str = "") -> Volume:

@@ -70,7 +70,7 @@ def real_subject(scan: Volume) -> Subject:
     dark = np.clip((0.62 - masks.image.array) / 0.25, 0, 1) * dilate(masks.brain, 3.0, grid)
     height = grid.to_world(np.argwhere(np.ones(grid.shape, dtype=bool))[:, ::-1]) - brain.mean(axis=0)
     low = ((height[:, 2] < -8) & (np.abs(height[:, 0]) < 45)).reshape(grid.shape)
-    shares = [resample(Volume((s).astype(np.float32), grid), scan.grid) for s in (dark * low, dark)]
+    shares = [resample(Volume(s.astype(np.float32), grid), scan.grid) for s in (dark * low, dark)]
     return Subject(
         scan=scan, basal=shares[0], everywhere=shares[1], brain=brain, brain_signal=float(masks.brain_signal)
     )
@@ -135,10 +135,7 @@ def _moved(scan: Volume, subject: Subject, conditions: Conditions, grid: Grid) -
     to_head = sitk.CompositeTransform(3)
     to_head.AddTransform(_neck(subject, conditions.neck_deg))  # the last one added is applied first
     to_head.AddTransform(conditions.pose.inverse().to_sitk())
-    reference = sitk.Image([int(n) for n in reversed(grid.shape)], sitk.sitkUInt8)
-    reference.SetSpacing(grid.spacing)
-    reference.SetOrigin(grid.origin.tolist())
-    reference.SetDirection(grid.directions.ravel().tolist())
+    reference = grid.lay_out(sitk.Image([int(n) for n in reversed(grid.shape)], sitk.sitkUInt8))
     moved = sitk.Resample(scan.to_sitk(), reference, to_head, sitk.sitkBSpline, 0.0, sitk.sitkFloat32)
     return np.clip(sitk.GetArrayFromImage(moved), 0, None)
 
@@ -154,10 +151,7 @@ def _neck(subject: Subject, degrees: float) -> sitk.Transform:
     joint = centre + np.array([0, 15, _NECK_FROM_MM])
     turned = RigidTransform.from_euler((degrees, 0.4 * degrees, 0), (0, 0, 0), joint)
     field = ((turned.map(points) - points) * share[:, None]).reshape(*grid.shape, 3)
-    image = sitk.GetImageFromArray(field.astype(np.float64), isVector=True)
-    image.SetSpacing(grid.spacing)
-    image.SetOrigin(grid.origin.tolist())
-    return sitk.DisplacementFieldTransform(image)
+    return sitk.DisplacementFieldTransform(grid.lay_out(sitk.GetImageFromArray(field, isVector=True)))
 
 
 def _smooth_field(shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
@@ -183,10 +177,9 @@ def _cut(scan: Volume, head: np.ndarray, conditions: Conditions) -> Volume:
     profile = np.flatnonzero(head.sum(axis=tuple(a for a in range(3) if a != array_axis)) > 50)
     steps = round(conditions.missing_mm / scan.grid.spacing[index_axis])
     first, last = int(profile[0]), int(profile[-1]) + 1
-    low, high = (first + steps, head.shape[array_axis]) if conditions.missing_side[0] == "-" else (0, last - steps)
-    keep = [slice(None)] * 3
-    keep[array_axis] = slice(low, high)
-    affine = scan.grid.affine.copy()
-    affine[:3, 3] += affine[:3, index_axis] * low
-    array = scan.array[tuple(keep)]
-    return Volume(array, Grid(array.shape, affine))
+    low, high = [0, 0, 0], list(reversed(scan.grid.shape))
+    if conditions.missing_side[0] == "-":
+        low[index_axis] = first + steps
+    else:
+        high[index_axis] = last - steps
+    return scan.part(low, high)

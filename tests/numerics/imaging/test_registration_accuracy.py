@@ -195,6 +195,20 @@ def test_a_slab_that_shows_too_little_of_the_head_is_refused(fixed):
     assert refused.value.reasons[0].code == "REGISTRATION_FAILED"
 
 
+@pytest.mark.parametrize("slices", [1, 3])
+def test_a_baseline_of_a_few_slices_is_refused(slices, fixed):
+    few = Grid((slices, *fixed.grid.shape[1:]), fixed.grid.affine @ _shifted_by((0, 0, 55)))
+    with pytest.raises(InputRefused) as refused:
+        register(Volume(fixed.array[55 : 55 + slices], few), fixed, centre=CENTRE)
+    assert refused.value.reasons[0].code == "REGISTRATION_FAILED"
+
+
+def test_a_centre_outside_the_baseline_is_refused(fixed):
+    with pytest.raises(InputRefused) as refused:
+        register(fixed, fixed, centre=CENTRE + 900.0)
+    assert refused.value.reasons[0].code == "REGISTRATION_FAILED"
+
+
 @pytest.mark.parametrize("value", [0.0, 7.0, -3.0, np.nan])
 def test_a_series_of_one_value_is_refused(value, fixed):
     with pytest.raises(InputRefused) as refused:
