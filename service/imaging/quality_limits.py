@@ -112,13 +112,15 @@ LIMITS: dict[str, Limit] = {
         unit="degrees",
     ),
     "REGISTRATION_INCONSISTENT": Limit(
-        message="Registration forwards and backwards disagree.",
+        message="Registration forwards and backwards disagree: two heads, motion, or strong distortion. "
+        "Look at both series; send another if one is damaged.",
         why="calibrated: same head <= 0.25 mm, drawn heads <= 0.6 mm, two different heads > 6 mm",
         highest=1.0,
         unit="mm",
     ),
     "REGISTRATION_AMBIGUOUS": Limit(
-        message="Registration from two starts gives two answers.",
+        message="Registration from two starts gives two answers: two heads, motion, or strong distortion. "
+        "Look at both series; send another if one is damaged.",
         why="calibrated: same head <= 0.15 mm, drawn heads <= 0.5 mm",
         highest=1.0,
         unit="mm",

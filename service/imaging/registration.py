@@ -31,8 +31,16 @@ from service.imaging.signal_model import NoSignalError, Stiffness
 from service.imaging.smoothed_copy import SmoothedCopy, crop, shrink, smooth
 from service.imaging.volume import Float64, Volume
 
-_NO_SIGNAL = Reason(code="REGISTRATION_FAILED", message="One of the two series shows nothing that could be aligned.")
-_NO_OVERLAP = Reason(code="REGISTRATION_FAILED", message="The two series could not be brought to overlap.")
+_NO_SIGNAL = Reason(
+    code="REGISTRATION_FAILED",
+    message="One of the two series shows nothing that could be aligned: it is empty, of one value, or shows no head. "
+    "Look at both, and send the original 3D T1 series.",
+)
+_NO_OVERLAP = Reason(
+    code="REGISTRATION_FAILED",
+    message="The two series could not be brought to overlap: one of them shows too little of the head, or something "
+    "else. Look at both, and send two 3D T1 series of the whole head.",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
