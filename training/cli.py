@@ -81,6 +81,23 @@ def simulate(
 
 
 @app.command()
+def head_atlas(
+    *,
+    mni: Annotated[Path, typer.Option(help="Folder with the ICBM152 2009a tissue maps (nilearn's).", exists=True)],
+    head: Annotated[Path, typer.Option(help="A whole T1 head in MNI space (mricron-data's ch2.nii.gz).", exists=True)],
+    other: Annotated[list[Path] | None, typer.Option(help="Further T1 heads (NIfTI), any pose.")] = None,
+    out: Annotated[Path, typer.Option(help="The atlas.")] = Path("service/imaging/head_atlas.npz"),
+) -> None:
+    """Make the average head that the service finds its way by."""
+    from training.head_atlas import TissueMaps, make_atlas, write_atlas  # noqa: PLC0415 - needs the extra
+    from training.simulate.templates import read_nifti  # noqa: PLC0415
+
+    atlas = make_atlas(TissueMaps.read(mni), read_nifti(head), [read_nifti(path) for path in other or []])
+    write_atlas(atlas, out)
+    _out.print(f"{out}")
+
+
+@app.command()
 def prepare(
     *, recipe: RecipeName, cohort: Cohort, out: Annotated[Path, typer.Option(help="Folder for the tensors.")]
 ) -> None:

@@ -1,4 +1,4 @@
-"""Head, brain and fluid masks of an unenhanced T1 head, by classical image analysis.
+"""Head, brain and fluid masks of an upright T1 head, by classical image analysis around the atlas's brain.
 
 All thresholds are fractions of the image's own median brain signal, so that a gain changes
 nothing. Lengths are millimetres, masks are ``[k, j, i]`` on the working grid.
@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from service.imaging.resampling import resample
 from service.imaging.volume import Float32, Grid, Mask, Volume
 
 WORKING_SPACING_MM = 2.0
 
-_SKULL_AND_SCALP_MM = 30.0  # deeper than this under the skin of the upper head lies brain
-_UPPER_HEAD_MM = 115.0  # from the vertex; ends above the mouth in every adult
+_SURELY_BRAIN_MM = 8.0  # inside the atlas's brain, which may lie this far off
+_SURELY_NOT_BRAIN_MM = 16.0  # outside it
 _BRAIN_LITRES = (0.7, 2.15)  # with ventricles and inner fluid; outside it the mask leaked or broke
 _GYRUS_STEPS = 4  # times 2 mm of growth inside tissue after the erosion
 _FLUID_FRACTION = 0.55  # of the brain signal: between fluid (0.15-0.5) and cortex (0.8)
@@ -51,29 +50,32 @@ class HeadMasks:
     depth_mm: Float32
 
 
-def outline(volume: Volume) -> HeadMasks:
-    """Head, brain and inner fluid of `volume`.
+def outline(image: Volume, expected_brain: Mask) -> HeadMasks:
+    """Head, brain and inner fluid of `image`, an upright head on an LPS-aligned grid with 2 mm voxels.
+
+    Parameters
+    ----------
+    expected_brain
+        ``[k, j, i]``: where the atlas has the brain, to about 10 mm.
 
     Raises
     ------
     NotAHeadError
         There is no foreground, or nothing of a brain's size and place in it.
     """
-    image = resample(volume, _covering_grid(volume.grid), antialias=True)
+    grid = image.grid
     head = _head(image)
-    depth = distance_inside(head, image.grid)
-    heights = image.grid.origin[2] + np.arange(image.grid.shape[0]) * WORKING_SPACING_MM
-    vertex = heights[np.flatnonzero(head.any(axis=(1, 2)))[-1]]
-    upper = (heights > vertex - _UPPER_HEAD_MM)[:, None, None]
-    core = upper & (depth > _SKULL_AND_SCALP_MM)
+    off_expected = distance_inside(expected_brain, grid)
+    core = (off_expected > _SURELY_BRAIN_MM) & head
     if core.sum() * WORKING_SPACING_MM**3 < 2e5:
-        raise NotAHeadError("no head-sized foreground: less than 200 mL lie 30 mm below the skin")
+        raise NotAHeadError("less than 200 mL of signal lie where an average head has its brain")
     brain_signal = float(np.median(image.array[core]))
     if not brain_signal > 0:
         raise NotAHeadError("the inside of the head has no signal")
     relative = image.with_array(image.array / np.float32(brain_signal))
-    brain = _brain(relative, head & (depth > 4), core)
-    brain_depth = distance_inside(brain, image.grid)
+    inner = (off_expected > -_SURELY_NOT_BRAIN_MM) & (distance_inside(head, grid) > 4)
+    brain = _brain(relative, inner, core)
+    brain_depth = distance_inside(brain, grid)
     csf = brain & (relative.array < _FLUID_FRACTION)
     return HeadMasks(image=relative, brain_signal=brain_signal, head=head, brain=brain, csf=csf, depth_mm=brain_depth)
 
@@ -92,6 +94,17 @@ def dilate(mask: Mask, radius_mm: float, grid: Grid) -> Mask:
     if not mask.any():
         return mask
     return np.asarray(distance_inside(mask, grid) >= -radius_mm)
+
+
+def widen(mask: Mask) -> Mask:
+    """`mask` and its neighbours across faces and edges; one voxel of `dilate`, many times faster."""
+    wide = np.pad(mask, 1)
+    out = mask.copy()
+    nk, nj, ni = mask.shape
+    for k, j, i in np.ndindex(3, 3, 3):
+        if (k != 1) + (j != 1) + (i != 1) in {1, 2}:
+            out |= wide[k : k + nk, j : j + nj, i : i + ni]
+    return out
 
 
 def erode(mask: Mask, radius_mm: float, grid: Grid) -> Mask:
@@ -115,27 +128,34 @@ def fill_holes(mask: Mask) -> Mask:
     return np.asarray(sitk.GetArrayFromImage(filled) > 0)
 
 
-def _covering_grid(source: Grid) -> Grid:
+def largest_foreground(array: Float32) -> Mask:
+    """The largest connected part that is brighter than a quarter of the tissue's signal."""
+    clipped = np.minimum(array, np.percentile(array[array > 0], 98))
+    otsu = sitk.OtsuThresholdImageFilter()
+    otsu.Execute(sitk.GetImageFromArray(clipped))
+    tissue = float(np.median(clipped[clipped > otsu.GetThreshold()]))
+    labels, _ = components(clipped > 0.25 * tissue)
+    return np.asarray(labels == 1)
+
+
+def covering_grid(source: Grid, spacing_mm: float) -> Grid:
+    """An LPS-aligned lattice around all voxels of `source`."""
     nk, nj, ni = source.shape
     corners = np.array([[i, j, k] for i in (-0.5, ni - 0.5) for j in (-0.5, nj - 0.5) for k in (-0.5, nk - 0.5)])
     world = source.to_world(corners)
     low, high = world.min(axis=0), world.max(axis=0)
-    ni, nj, nk = (max(1, int(n)) for n in np.ceil((high - low) / WORKING_SPACING_MM))
-    return Grid.axis_aligned((nk, nj, ni), WORKING_SPACING_MM, (low + high) / 2)
+    ni, nj, nk = (max(1, int(n)) for n in np.ceil((high - low) / spacing_mm))
+    return Grid.axis_aligned((nk, nj, ni), spacing_mm, (low + high) / 2)
 
 
 def _head(image: Volume) -> Mask:
     values = image.array[image.array > 0]
     if values.size < 1000:
         raise NotAHeadError("the image is empty")
-    clipped = np.minimum(image.array, np.percentile(values, 98))
-    otsu = sitk.OtsuThresholdImageFilter()
-    otsu.Execute(sitk.GetImageFromArray(clipped))
-    tissue = float(np.median(clipped[clipped > otsu.GetThreshold()]))
-    labels, n = components(clipped > 0.25 * tissue)
-    if n == 0:
+    seen = largest_foreground(image.array)
+    if not seen.any():
         raise NotAHeadError("no foreground")
-    head = erode(dilate(labels == 1, 10.0, image.grid), 10.0, image.grid)
+    head = erode(dilate(seen, 10.0, image.grid), 10.0, image.grid)
     # sinuses and mouth open to the air in single slices only: fill per slice, then in 3D
     for k in range(head.shape[0]):
         if head[k].any():
@@ -161,7 +181,7 @@ def _brain(relative: Volume, inner: Mask, core: Mask) -> Mask:
         kernel = labels == int(seeds.argmax())
         brain = tissue & dilate(kernel, radius + 2.0, grid)
         for _ in range(_GYRUS_STEPS):  # gyri hang on thin stalks; dura and marrow do not hang on brain
-            brain = tissue & dilate(brain, WORKING_SPACING_MM, grid)
+            brain = tissue & widen(brain)
         brain = erode(fill_holes(dilate(brain, 8.0, grid)), 7.0, grid)
         brain = dilate(erode(brain, 6.0, grid), 6.0, grid)
         labels, _ = components(brain)

@@ -1,7 +1,7 @@
 """Globes and intraconal fat: dark spheres with bright fat behind them, found as a left/right pair.
 
-The pair is what makes it robust: sinuses, ears and vessels give dark balls too, but not two of them
-50-80 mm apart, mirrored in the mid-sagittal plane, in front of the brain, each backed by fat.
+They are looked for where the atlas has them. The pair is what makes it robust: sinuses, ears and vessels give dark
+balls too, but not two of them 50-80 mm apart, mirrored in the mid-sagittal plane, each backed by fat.
 """
 
 from __future__ import annotations
@@ -11,22 +11,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.imaging.head_mask import HeadMasks, components, erode
-from service.imaging.planes import mask_centroid
 from service.imaging.recipe_types import Orbit, Plane
 from service.imaging.resampling import resample, sample
 from service.imaging.volume import Float32, Float64, Grid, Mask, Volume
 
 _GLOBE_RADIUS_MM = 12.0  # adults 11-13
 _SEPARATION_MM = (48.0, 82.0)  # between globe centres; adults 55-72
-_FROM_BRAIN_CENTRE_MM = (50.0, 110.0)
+_OFF_PLACE_MM = (18.0, 22.0, 32.0)  # how far a globe may lie from the atlas's: aside, forwards, up
 _MISMATCH_MM = 12.0  # of the mirrored partner, in height and depth
 _APEX_CONVERGENCE_DEG = 20.0  # the orbit's axis runs medially by this much
 _CONE_MM = (14.0, 34.0)  # behind the globe's centre: sclera .. apex, where nerve and muscles fill the cone
 _CONE_RADIUS_MM = (12.0, 5.0)
 _CANDIDATES = 25
 _DARKER_THAN = 0.75  # x brain: mean of a globe with its lens
+_BRIGHTER_THAN = 0.06  # x brain: vitreous 0.10-0.26 in real heads, air and what a defacing tool leaves 0.00-0.07
+_PLACE_SPREAD_MM = 12.0  # of globes around the atlas's; 7 mm in real heads
+_ASTRAY_WEIGHT = 0.15  # per spread, squared: a sinus 35 mm below the eye loses what a globe's fat gains
 _LEAST_PAIR_SCORE = 1.2  # two real heads 2.3 and 2.5, drawn ones 3.2, without a face 0.5
-_PITCHES_DEG = (-25.0, 0.0, 25.0)  # of the orbit's axis against the scanner's; the cap tolerates +-20 around each
+_PITCHES_DEG = (-20.0, 0.0, 20.0)  # of the orbit's axis against the AC-PC plane; the cap tolerates +-20 around each
+_MARGIN_MM = 30.0  # around the places where a globe may be: its fat lies within
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,10 +41,20 @@ class _HeadAxes:
     up: Float64
 
 
-def find_orbits(baseline: Volume, masks: HeadMasks, sagittal: Plane) -> tuple[Orbit | None, Orbit | None]:
-    """(left, right) orbit of the patient; None where there is no globe, or no bright fat behind it."""
+def find_orbits(
+    baseline: Volume, masks: HeadMasks, sagittal: Plane, expected: tuple[Float64, Float64]
+) -> tuple[Orbit | None, Orbit | None]:
+    """(left, right) orbit of the patient; None where there is no globe, or no bright fat behind it.
+
+    Parameters
+    ----------
+    baseline
+        The head, upright.
+    expected
+        LPS mm: where the atlas has the (left, right) globe centre.
+    """
     axes = _axes(sagittal)
-    pair = _globe_pair(masks, sagittal, axes)
+    pair = _globe_pair(masks, sagittal, axes, expected)
     if pair is None:
         return None, None
     globes = [_refine(baseline, masks.brain_signal, globe, axes) for globe in pair]
@@ -60,12 +73,15 @@ def _axes(sagittal: Plane) -> _HeadAxes:
     return _HeadAxes(left=left, back=back, up=np.cross(left, back))
 
 
-def _globe_pair(masks: HeadMasks, sagittal: Plane, axes: _HeadAxes) -> tuple[Float64, Float64] | None:
+def _globe_pair(
+    masks: HeadMasks, sagittal: Plane, axes: _HeadAxes, expected: tuple[Float64, Float64]
+) -> tuple[Float64, Float64] | None:
     """Centres (left, right) of the best mirrored pair, to 2 mm, over the pitches a head may have."""
-    inside = _globe_likeness(masks, axes)
+    face, allowed, astray = _face(masks, expected)
+    inside = _globe_likeness(face, allowed) + astray
     best, best_score = None, _LEAST_PAIR_SCORE
     for pitch in _PITCHES_DEG:
-        points, scores = _globe_candidates(masks, axes, inside, pitch)
+        points, scores = _globe_candidates(face, axes, inside, pitch)
         local = np.stack([(points - sagittal.origin) @ a for a in (axes.left, axes.back, axes.up)], axis=1)
         for a in np.flatnonzero(local[:, 0] > 0):
             for b in np.flatnonzero(local[:, 0] < 0):
@@ -79,22 +95,36 @@ def _globe_pair(masks: HeadMasks, sagittal: Plane, axes: _HeadAxes) -> tuple[Flo
     return best
 
 
-def _globe_likeness(masks: HeadMasks, axes: _HeadAxes) -> Float32:
-    """Penalty for signal and unevenness in a 9 mm ball around every voxel; infinite where no globe can be."""
+def _face(masks: HeadMasks, expected: tuple[Float64, Float64]) -> tuple[Volume, Mask, Float32]:
+    """The part of the head around the expected globes, where in it a globe may lie, and how far off its place."""
     image, grid = masks.image, masks.image.grid
-    clipped = np.clip(image.array, 0, 2.5)
-    core = _ball(9.0, grid.spacing[0])
-    inside = _correlate(clipped, core, grid.spacing[0])
-    rough = np.sqrt(np.maximum(_correlate(clipped**2, core, grid.spacing[0]) - inside**2, 0))
+    places, reach = np.stack(expected), np.array(_OFF_PLACE_MM)
+    corners = [places.min(axis=0) - reach - _MARGIN_MM, places.max(axis=0) + reach + _MARGIN_MM]
+    size = np.array(grid.shape[::-1])
+    low, high = np.clip(np.rint(grid.to_index(corners)).astype(int), 0, size)
+    low = np.minimum(low, size - 1)
+    high = np.maximum(high, low + 1)
+    part = image.part(low, high)
+    outside_brain = (masks.head & ~masks.brain)[low[2] : high[2], low[1] : high[1], low[0] : high[0]]
+    near = np.zeros_like(outside_brain)
+    astray = np.full(outside_brain.shape, np.inf)
+    for place in expected:
+        offsets = _offsets_from(place, part.grid)
+        dx, dy, dz = (np.abs(d) <= r for d, r in zip(offsets, reach, strict=True))
+        near |= dx & dy & dz
+        distance = sum(d**2 for d in offsets) / _PLACE_SPREAD_MM**2
+        astray = np.minimum(astray, _ASTRAY_WEIGHT * distance)
+    return part, outside_brain & near, astray.astype(np.float32)
+
+
+def _globe_likeness(face: Volume, allowed: Mask) -> Float32:
+    """Penalty for signal and unevenness in a 9 mm ball around every voxel; infinite where no globe can be."""
+    clipped = np.clip(face.array, 0, 2.5)
+    core = _ball(9.0, face.grid.spacing[0])
+    inside = _correlate(clipped, core, face.grid.spacing[0])
+    rough = np.sqrt(np.maximum(_correlate(clipped**2, core, face.grid.spacing[0]) - inside**2, 0))
     penalty = 1.5 * inside + rough
-    penalty[inside > _DARKER_THAN] = np.inf
-    dx, dy, dz = _offsets_from(mask_centroid(masks.brain, masks), grid)
-    distance = np.sqrt(dx**2 + dy**2 + dz**2)
-    backward = dx * axes.back[0] + dy * axes.back[1] + dz * axes.back[2]
-    upward = dx * axes.up[0] + dy * axes.up[1] + dz * axes.up[2]
-    allowed = (distance > _FROM_BRAIN_CENTRE_MM[0]) & (distance < _FROM_BRAIN_CENTRE_MM[1])
-    allowed &= (backward < -20) & (upward < 20) & masks.head & ~masks.brain
-    penalty[~allowed] = np.inf
+    penalty[(inside > _DARKER_THAN) | (inside < _BRIGHTER_THAN) | ~allowed] = np.inf
     return np.asarray(penalty, dtype=np.float32)
 
 
@@ -104,15 +134,15 @@ def _offsets_from(point: Float64, grid: Grid) -> tuple[Float64, Float64, Float64
     return x[None, None], y[None, :, None], z[:, None, None]
 
 
-def _globe_candidates(masks: HeadMasks, axes: _HeadAxes, penalty: Float32, pitch_deg: float) -> tuple[Float64, Float64]:
+def _globe_candidates(face: Volume, axes: _HeadAxes, penalty: Float32, pitch_deg: float) -> tuple[Float64, Float64]:
     """Local maxima of (fat behind - penalty): points ``(N, 3)`` LPS mm and scores."""
-    grid = masks.image.grid
+    grid = face.grid
     pitch = np.deg2rad(pitch_deg)
     offsets = _ball(22.0, grid.spacing[0])
     radius = np.linalg.norm(offsets, axis=1)
     behind = offsets @ (np.cos(pitch) * axes.back + np.sin(pitch) * axes.up) / np.maximum(radius, 1e-9)
     cap = offsets[(radius > 13) & (behind > 0.55)]
-    score = _correlate(np.clip(masks.image.array, 0, 2.0), cap, grid.spacing[0]) - penalty
+    score = _correlate(np.clip(face.array, 0, 2.0), cap, grid.spacing[0]) - penalty
     picked, values = [], []
     for _ in range(_CANDIDATES):
         k, j, i = np.unravel_index(int(np.argmax(score)), score.shape)

@@ -1,14 +1,13 @@
-"""Mid-sagittal and axial planes of a head.
+"""Mid-sagittal and axial planes of an upright head.
 
 Rules
 -----
-Mid-sagittal plane: the plane that the head mirrors itself in best (largest correlation between the
-brain's surroundings and their mirror image), searched over +-35 degrees around the scanner's.
+Mid-sagittal plane: the plane that the head mirrors itself in best (largest correlation between the brain's
+surroundings and their mirror image), searched around the atlas's; it cuts the third ventricle and the aqueduct.
 
-Axial plane: contains the left-right axis; tilted so that the line from the brain's centroid to the midpoint of the
-globes falls 35 degrees below it (about parallel to the AC-PC line); without orbits it keeps the
-scanner's pitch. Its level is the one where the lateral ventricles' cross-section, averaged over 6 mm,
-is largest in the upper 60 % of their height - their bodies; without ventricles the brain's centroid.
+Axial plane: contains the left-right axis and lies parallel to the atlas's AC-PC plane. Its level is the one where the
+lateral ventricles' cross-section, averaged over 6 mm, is largest in the upper 60 % of their height - their bodies;
+without ventricles it goes through the brain's centroid.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from collections.abc import Callable
 import numpy as np
 
 from service.imaging.head_mask import HeadMasks, dilate
-from service.imaging.recipe_types import Orbit, Plane
+from service.imaging.recipe_types import Plane
 from service.imaging.resampling import sample
 from service.imaging.volume import Float64, Mask
 
-_GLOBES_BELOW_AXIAL_DEG = 35.0
 _BODY_SMOOTHING_MM = 6.0
-_SAMPLES = 6000  # points of the symmetry measure; a fixed stride, so the answer is repeatable
+_SAMPLES = 5000  # points of the symmetry measure; a fixed stride, so the answer is repeatable
+_STARTS_DEG = (-6.0, 0.0, 6.0)  # yaw and roll off the atlas's
 
 
 def midsagittal(masks: HeadMasks) -> Plane:
@@ -42,19 +41,15 @@ def midsagittal(masks: HeadMasks) -> Plane:
         mirrored = sample(clipped, points - 2 * distance[:, None] * normal, outside=0.0)
         return -float(np.corrcoef(values, mirrored)[0, 1])
 
-    coarse = np.array(
-        [(yaw, roll, offset) for yaw in range(-30, 31, 10) for roll in range(-30, 31, 10) for offset in (-8, 0, 8)],
-        dtype=np.float64,
-    )
-    best = min(coarse, key=asymmetry)
-    best = _pattern_search(asymmetry, best, np.array([5.0, 5.0, 4.0]), 0.15)
+    starts = [np.array([yaw, roll, 0.0]) for yaw in _STARTS_DEG for roll in _STARTS_DEG]
+    best = _pattern_search(asymmetry, min(starts, key=asymmetry), np.array([3.0, 3.0, 4.0]), 0.15)
     normal = _normal(best[0], best[1])
     return Plane(origin=centre + normal * best[2], normal=normal)
 
 
-def axial(masks: HeadMasks, sagittal: Plane, ventricles: Mask, orbits: tuple[Orbit | None, Orbit | None]) -> Plane:
+def axial(masks: HeadMasks, sagittal: Plane, ventricles: Mask) -> Plane:
     """The axial plane through the bodies of the lateral ventricles; its normal points up."""
-    up = head_up(sagittal, mask_centroid(masks.brain, masks), orbits)
+    up = head_up(sagittal)
     centre = sagittal.origin
     if not ventricles.any():
         return Plane(origin=centre, normal=up)
@@ -65,20 +60,10 @@ def axial(masks: HeadMasks, sagittal: Plane, ventricles: Mask, orbits: tuple[Orb
     return Plane(origin=centre + up * float(levels[int(np.argmax(area))]), normal=up)
 
 
-def head_up(sagittal: Plane, brain_centre: Float64, orbits: tuple[Orbit | None, Orbit | None]) -> Float64:
-    """Unit vector towards the vertex within the mid-sagittal plane (see the module's rule)."""
-    left = sagittal.normal
-    found = [o.globe_centre for o in orbits if o is not None]
-    if found:
-        forward = np.mean(found, axis=0) - brain_centre
-        forward -= left * float(forward @ left)
-        forward /= np.linalg.norm(forward)
-        raised = np.deg2rad(_GLOBES_BELOW_AXIAL_DEG)
-        steep = np.cross(left, forward)  # perpendicular to `forward`, in LPS: left x anterior = -superior
-        steep = steep if steep[2] > 0 else -steep
-        return np.asarray(np.cos(raised) * steep - np.sin(raised) * forward)
-    upright = np.array([0.0, 0.0, 1.0]) - left * left[2]
-    return np.asarray(upright / np.linalg.norm(upright))
+def head_up(sagittal: Plane) -> Float64:
+    """Unit vector towards the vertex within the mid-sagittal plane of an upright head."""
+    up = np.array([0.0, 0.0, 1.0]) - sagittal.normal * sagittal.normal[2]
+    return np.asarray(up / np.linalg.norm(up))
 
 
 def mask_centroid(mask: Mask, masks: HeadMasks) -> Float64:

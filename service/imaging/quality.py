@@ -207,7 +207,8 @@ def check_prediction(
         checks.append(judge("PREDICTION_TOO_BRIGHT", float(np.percentile(change, 99.9))))
         checks.append(judge("PREDICTION_DARKENS", float(np.percentile(change, 0.1))))
         surroundings = dilate(anatomy.head, _SKIN_MM, anatomy.grid).astype(np.float32)
-        head = resample(Volume(surroundings, anatomy.grid), increase.grid).array
+        # the neck below the outlined region is not air
+        head = resample(Volume(surroundings, anatomy.grid), increase.grid, outside=1.0).array
         outside = np.abs(change[head < 0.01])
         checks.append(
             judge("PREDICTION_OUTSIDE_HEAD", float(np.percentile(outside, 99)) if outside.size > 1000 else 0.0)

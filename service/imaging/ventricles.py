@@ -1,73 +1,72 @@
-"""Lateral ventricles: fluid deep inside the brain that reaches the midline."""
+"""Lateral ventricles: the fluid where the atlas has them, and what hangs on it deep inside the brain."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from service.imaging.head_mask import WORKING_SPACING_MM, HeadMasks, components, dilate
+from service.imaging.head_mask import WORKING_SPACING_MM, HeadMasks, components, dilate, widen
+from service.imaging.planes import head_up
 from service.imaging.recipe_types import Plane
-from service.imaging.volume import Float64, Mask
+from service.imaging.volume import Float32, Float64, Mask
 
-_DEEP_MM = 22.0  # sulci and cisterns end before; the bodies lie at 30-60 mm
-_REACHES_MIDLINE_MM = 14.0  # the bodies do, Sylvian and insular fluid does not (> 25 mm)
-_HALF_WIDTH_MM = 50.0
+_LIKELY = 0.25  # atlas probability; the average ventricle is small, so little counts as likely
+_FLUID_FRACTION = 0.65  # of the brain signal, where the atlas expects a ventricle: slits average with their walls
 _MIDLINE_MM = 3.0  # half width of what may be third ventricle
-_DEEPEST_MM = 30.0  # a lateral ventricle gets at least this deep
-_BODIES_AGREE_MM = 12.0  # left and right bodies reach about the same height
+_HALF_WIDTH_MM = 52.0
+_DEEP_MM = 18.0  # under the brain's hull: sulci and Sylvian fluid end before
+_HORNS_DEEP_MM = 10.0
+_BODY_STEPS = 10  # times 2 mm, through deep fluid
+_HORN_STEPS = 6  # times 2 mm, into horns and atria
 _SMALLEST_ML = 0.4
-_HORNS_DEEP_MM = 10.0  # under the hull: still below the sulci's floor in most places
-_HORN_STEPS = 8  # times 2 mm
+_BELOW_BODIES_MM = 16.0  # quadrigeminal and ambient cistern lie deeper under the bodies, near the midline
+_CISTERN_HALF_WIDTH_MM = 16.0
 
 
-def lateral_ventricles(masks: HeadMasks, sagittal: Plane, up: Float64) -> Mask:
-    """Mask of both lateral ventricles, without the third; empty if none is found.
+def lateral_ventricles(masks: HeadMasks, sagittal: Plane, expected: Float32) -> Mask:
+    """Mask of both lateral ventricles of an upright head, without the third; empty if none is found.
 
     Parameters
     ----------
-    up
-        Unit vector towards the vertex (`planes.head_up`).
+    expected
+        ``[k, j, i]`` on the masks' grid: the atlas's probability of lateral ventricle.
     """
-    deep = masks.csf & (masks.depth_mm > _DEEP_MM)
-    ijk = np.argwhere(deep)
-    found = np.zeros_like(deep)
-    relative = masks.image.grid.to_world(ijk[:, ::-1]) - sagittal.origin
-    aside, height = np.abs(relative @ sagittal.normal), relative @ up
-    bodies = (aside < _HALF_WIDTH_MM) & (aside > _MIDLINE_MM)
-    if not bodies.any():
-        return found
-    # third ventricle and quadrigeminal cistern lie in the midline below the bodies: cut them off there
-    labels, n = components(_mask_of(ijk[bodies], deep.shape))
-    of = labels[tuple(ijk.T)]
-    tops = {
-        label: float(np.percentile(height[of == label], 95))
-        for label in range(1, n + 1)
-        if np.count_nonzero(of == label) * WORKING_SPACING_MM**3 >= _SMALLEST_ML * 1000
-        and aside[of == label].min() < _REACHES_MIDLINE_MM
-        and masks.depth_mm[labels == label].max() > _DEEPEST_MM
-    }
-    if not tops:
-        return found
-    top = max(tops.values())
-    kept = [label for label, height_mm in tops.items() if height_mm > top - _BODIES_AGREE_MM]
-    found = _grow(np.isin(labels, kept), masks, sagittal)
-    joined = (aside <= _MIDLINE_MM) & (height > top - _BODIES_AGREE_MM) & (height < top + 2)
-    return found | (_mask_of(ijk[joined], deep.shape) & dilate(found, 2 * _MIDLINE_MM, masks.image.grid))
+    likely = expected > _LIKELY
+    sure = masks.brain & likely & (masks.image.array < _FLUID_FRACTION)
+    if sure.sum() * WORKING_SPACING_MM**3 < _SMALLEST_ML * 1000:
+        return np.zeros_like(sure)
+    aside, height = _coordinates(masks, sagittal)
+    bodies = float(np.median(height[sure]))
+    cistern = (aside < _CISTERN_HALF_WIDTH_MM) & (height < bodies - _BELOW_BODIES_MM)
+    may = masks.csf & (aside < _HALF_WIDTH_MM) & (aside > _MIDLINE_MM) & ~cistern
+    found = _grown(sure & (aside > _MIDLINE_MM), may & (masks.depth_mm > _DEEP_MM), _BODY_STEPS)
+    found = _grown(found, may & (masks.depth_mm > _HORNS_DEEP_MM), _HORN_STEPS)
+    # across the midline only above the third ventricle, where the two bodies touch
+    joined = masks.csf & (aside <= _MIDLINE_MM) & (height > bodies - 4) & (masks.depth_mm > _DEEP_MM)
+    return _large_parts(found | (joined & dilate(found, 2 * _MIDLINE_MM, masks.image.grid)))
 
 
-def _grow(seeds: Mask, masks: HeadMasks, sagittal: Plane) -> Mask:
-    """Into horns and atria, which come closer to the surface when ventricles are large."""
-    wide = masks.csf & (masks.depth_mm > _HORNS_DEEP_MM)
-    ijk = np.argwhere(wide)
-    aside = np.abs((masks.image.grid.to_world(ijk[:, ::-1]) - sagittal.origin) @ sagittal.normal)
-    wide = _mask_of(ijk[(aside > _MIDLINE_MM) & (aside < _HALF_WIDTH_MM)], wide.shape)
+def _grown(seeds: Mask, allowed: Mask, steps: int) -> Mask:
     found = seeds
-    for _ in range(_HORN_STEPS):
-        found = wide & dilate(found, WORKING_SPACING_MM, masks.image.grid)
-    return found | seeds
+    for _ in range(steps):
+        wider = (allowed & widen(found)) | found
+        if np.count_nonzero(wider) == np.count_nonzero(found):
+            break
+        found = wider
+    return found
 
 
-def _mask_of(ijk: NDArray[np.int64], shape: tuple[int, ...]) -> Mask:
-    mask = np.zeros(shape, dtype=bool)
-    mask[tuple(ijk.T)] = True
-    return mask
+def _coordinates(masks: HeadMasks, sagittal: Plane) -> tuple[Float64, Float64]:
+    """Distance from the midline and height above the sagittal plane's origin, mm, per voxel."""
+    grid = masks.image.grid
+    nk, nj, ni = grid.shape
+    x, y, z = (grid.origin[a] + grid.spacing[a] * np.arange(n) - sagittal.origin[a] for a, n in enumerate((ni, nj, nk)))
+    n, up = sagittal.normal, head_up(sagittal)
+    x, y, z = x[None, None, :], y[None, :, None], z[:, None, None]
+    return np.abs(n[0] * x + n[1] * y + n[2] * z), up[0] * x + up[1] * y + up[2] * z
+
+
+def _large_parts(mask: Mask) -> Mask:
+    labels, n = components(mask)
+    sizes = np.bincount(labels.ravel(), minlength=n + 1) * WORKING_SPACING_MM**3
+    kept = [label for label in range(1, n + 1) if sizes[label] >= _SMALLEST_ML * 1000 / 4]
+    return np.isin(labels, kept)

@@ -17,13 +17,14 @@ from pydicom.dataset import Dataset
 
 from service.cases import CaseOutcome, CaseState
 from service.dicom.banner import banner
-from service.imaging.head_mask import HeadMasks, dilate, erode, outline
+from service.imaging.head_mask import dilate, erode
 from service.imaging.resampling import resample
 from service.imaging.rigid import RigidTransform
 from service.imaging.volume import Grid, Mask, Volume
 from tests.builders.conversions import read_with_itk
 from tests.builders.dcmtk import storescu
 from tests.builders.orthanc import Modality, Orthanc
+from tests.builders.outlined import Outlined, outlined
 from tests.builders.programs import needs
 from tests.builders.real_head import needs_head
 from tests.builders.real_patient import HOURS, RealPatient, real_baseline, real_patient
@@ -68,8 +69,8 @@ def result(patient: RealPatient, tmp_path_factory: pytest.TempPathFactory) -> Re
 
 
 @cache
-def outlined() -> HeadMasks:
-    return outline(real_baseline())
+def outlined_baseline() -> Outlined:
+    return outlined(real_baseline())
 
 
 def read_all(paths: Sequence[Path]) -> list[Dataset]:
@@ -78,7 +79,7 @@ def read_all(paths: Sequence[Path]) -> list[Dataset]:
 
 def errors_mm(report: dict[str, object], truth: RigidTransform) -> np.ndarray:
     """Over the brain, how far the reported transform is off."""
-    masks = outlined()
+    masks = outlined_baseline()
     points = masks.image.grid.to_world(np.argwhere(masks.brain)[::37, ::-1])
     registration = report["registration"]
     assert isinstance(registration, dict)
@@ -115,7 +116,7 @@ def test_the_predicted_series_overlays_its_source(patient: RealPatient, result: 
     """Read by ITK: white matter keeps its picture, edges do not move, and nothing appears in the air."""
     baseline, predicted = real_baseline(), read_with_itk(result.folder / "predicted")
     assert predicted.grid.same_as(baseline.grid, 0.01)
-    masks = outlined()
+    masks = outlined_baseline()
     grid = masks.image.grid
     white = region(erode(masks.brain, 15.0, grid) & (masks.image.array > 0.9), grid, baseline.grid)
     assert white.sum() > 100_000

@@ -8,10 +8,11 @@ import numpy as np
 import pydicom
 import pytest
 
-from service.imaging.head_mask import dilate, outline
+from service.imaging.head_mask import dilate
 from service.imaging.resampling import resample
 from service.imaging.rigid import RigidTransform
 from service.imaging.volume import Grid, Volume
+from tests.builders.outlined import outlined
 
 FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "philips-t1"
 needs_head = [
@@ -47,7 +48,7 @@ def delayed_from(
 
     `tracer` and `noise` in units of the median brain signal.
     """
-    masks = outline(baseline)
+    masks = outlined(baseline)
     grid = masks.image.grid
     dark = dilate(masks.brain, 3.0, grid) & (masks.image.array < 0.55)
     relative = grid.to_world(np.argwhere(dark)[:, ::-1]) - grid.to_world(np.argwhere(masks.brain)[:, ::-1]).mean(axis=0)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from service.imaging.head_mask import dilate, outline
+from service.imaging.head_mask import dilate
 from service.imaging.resampling import resample
 from service.imaging.rigid import RigidTransform
 from service.imaging.volume import Float64, Grid, Volume
 from tests.builders.heads import Head, default_grid, head_volume
+from tests.builders.outlined import outlined
 
 _FIELD_SPACING_MM = 8.0
 _NECK_FROM_MM, _NECK_TO_MM = -50.0, -90.0  # below the brain's centre: still, and fully turned
@@ -64,7 +65,7 @@ class Conditions:
 
 def real_subject(scan: Volume) -> Subject:
     """From a real unenhanced head; fluid is what is dark within 3 mm of the brain."""
-    masks = outline(scan)
+    masks = outlined(scan)
     grid = masks.image.grid
     brain = grid.to_world(np.argwhere(masks.brain)[::20, ::-1])
     dark = np.clip((0.62 - masks.image.array) / 0.25, 0, 1) * dilate(masks.brain, 3.0, grid)

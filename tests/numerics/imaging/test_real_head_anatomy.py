@@ -8,6 +8,7 @@ from service.imaging.anatomy import find_anatomy
 from service.imaging.normalisation import measure_orbital_fat
 from service.imaging.registration import register
 from service.imaging.rigid import RigidTransform
+from service.imaging.volume import Grid, Volume
 from tests.builders.heads import Head, default_grid, head_volume
 from tests.builders.real_head import delayed_from, load_real_head, needs_head
 
@@ -45,6 +46,19 @@ def test_anatomy_is_where_a_reader_sees_it(anatomy):
     assert 6 < anatomy.lateral_ventricles.sum() * 8e-3 < 30
     assert len(anatomy.left_orbit.fat_points) > 200
     assert len(anatomy.right_orbit.fat_points) > 200
+
+
+@pytest.mark.parametrize("turn", [(30, 0, 0), (-30, 0, 0), (0, 30, 0), (0, 0, 30), (-20, 20, -20)])
+def test_a_turned_head_has_its_parts_in_the_same_places(turn, head, anatomy):
+    pose = RigidTransform.from_euler(turn, (5.0, -8.0, 10.0), head.grid.centre)
+    turned = find_anatomy(Volume(head.array, Grid(head.grid.shape, pose.matrix @ head.grid.affine)))
+    assert np.linalg.norm(turned.brain_centre - pose.map(anatomy.brain_centre[None])[0]) < 2.0
+    for there, here in ((turned.left_orbit, anatomy.left_orbit), (turned.right_orbit, anatomy.right_orbit)):
+        assert np.linalg.norm(there.globe_centre - pose.map(here.globe_centre[None])[0]) < 2.0
+    assert turned.lateral_ventricles.sum() == pytest.approx(anatomy.lateral_ventricles.sum(), rel=0.15)
+    assert turned.brain.sum() == pytest.approx(anatomy.brain.sum(), rel=0.05)
+    before, after = measure_orbital_fat(head, anatomy), measure_orbital_fat(head, turned, pose.inverse())
+    assert after.median == pytest.approx(before.median, rel=0.03)
 
 
 @pytest.mark.parametrize(

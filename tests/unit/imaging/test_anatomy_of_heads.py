@@ -47,7 +47,7 @@ def test_both_orbits_are_found_and_their_region_lies_in_fat(anatomy, grid):
 
 @pytest.mark.parametrize(
     ("turn", "orientation"),
-    [((20, 0, 0), "axial"), ((-20, 5, 0), "sagittal"), ((5, 20, 5), "coronal"), ((0, -5, 25), "oblique")],
+    [((30, 0, 0), "axial"), ((-28, 5, 0), "sagittal"), ((5, 30, 5), "coronal"), ((0, -5, 30), "oblique")],
 )
 def test_a_turned_head_in_any_slice_orientation_is_understood(turn, orientation):
     pose = RigidTransform.from_euler(turn, (10.0, -15.0, 8.0))
