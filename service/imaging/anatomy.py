@@ -23,8 +23,8 @@ from service.imaging.ventricles import lateral_ventricles
 from service.imaging.volume import Float32, Float64, Grid, Volume
 
 _LEAST_LIKENESS = 0.1
-"""Of the average head: whole real T1 heads that are not in it 0.29-0.9, drawn ones 0.12-0.45, CT, diffusion, most T2 and
-objects below 0.1."""
+"""Of the average head: whole real T1 heads that are not in it 0.35-0.9, drawn ones 0.12-0.45; CT, diffusion, most T2
+and objects below 0.1."""
 _BOX_LOW_LPS = (-104.0, -136.0, -118.0)  # an upright head around its anterior commissure, nose and C1 included
 _BOX_HIGH_LPS = (104.0, 136.0, 114.0)
 
