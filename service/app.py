@@ -43,9 +43,11 @@ from service.monitoring.snapshot import (
     StatusSnapshot,
 )
 from service.network import statuses
+from service.network.admission import accept_policy
 from service.network.commitment import Commitments
-from service.network.listener import AssociationRequest, ListenerSettings, Rejection
-from service.network.storage_scp import ReceivedInstance, accept_policy, storage_listener
+from service.network.listener import ListenerSettings
+from service.network.requests import AssociationRequest, Rejection
+from service.network.storage_scp import ReceivedInstance, storage_listener
 from service.network.tls import server_context
 from service.status import PeerWatch, StatusSource
 from service.storage.ledger import Ledger

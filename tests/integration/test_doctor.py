@@ -161,7 +161,7 @@ def test_a_port_that_something_else_uses_is_told_from_one_of_a_running_service(
 
 
 def test_a_running_service_of_another_name_is_not_ours(site: Site, listening: Callable[..., Listener]) -> None:
-    from service.network.storage_scp import accept_policy  # noqa: PLC0415
+    from service.network.admission import accept_policy  # noqa: PLC0415
 
     other = storage_listener(
         settings(port=site.ports[0], ae_title="OTHER"),
