@@ -33,9 +33,9 @@ from service.jobs.reception import Arrival, Receiver, Reception
 from service.jobs.recovery import Sweeper, resubmit_unfinished
 from service.jobs.spool_conversion import SpoolConversion
 from service.jobs.steps import LedgerCaseSteps
+from service.listening import Listening
 from service.monitoring.server import StatusServer
 from service.monitoring.snapshot import (
-    AssociationView,
     DiskView,
     ListenerView,
     ModelView,
@@ -43,12 +43,8 @@ from service.monitoring.snapshot import (
     StatusSnapshot,
 )
 from service.network import statuses
-from service.network.admission import accept_policy
 from service.network.commitment import Commitments
-from service.network.listener import ListenerSettings
-from service.network.requests import AssociationRequest, Rejection
-from service.network.storage_scp import ReceivedInstance, storage_listener
-from service.network.tls import server_context
+from service.network.storage_scp import ReceivedInstance
 from service.status import PeerWatch, StatusSource
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
@@ -98,7 +94,6 @@ class Service:
         self._now = now
         self._stores = ExitStack()
         self._workings = ExitStack()
-        self._last_association: AssociationView | None = None
 
     def start(self) -> None:
         """Prove the model, open the stores, recover what a kill left, listen, work."""
@@ -229,35 +224,16 @@ class Service:
         return executor_id
 
     def _listen(self, commitments: Commitments) -> None:
-        config = self.config
-        listener, tls = config.listener, config.tls
-        context = None
-        if tls.listener and tls.certificate is not None and tls.key is not None:
-            context = server_context(
-                certificate=tls.certificate,
-                key=tls.key,
-                trusted=tls.trusted,
-                verify_client=tls.verify_client,
-                minimum_version=tls.minimum_version,
-            )
-        self.listener = storage_listener(
-            ListenerSettings(
-                ae_title=listener.ae_title,
-                host=listener.host,
-                port=listener.port,
-                max_associations=listener.max_associations,
-                max_pdu=listener.max_pdu,
-                association_timeout_s=listener.association_timeout_s,
-                dimse_timeout_s=listener.dimse_timeout_s,
-                network_timeout_s=listener.network_timeout_s,
-            ),
+        self._listening = Listening(
+            self.config,
             receive=self._receive,
-            admit=self._admit(),
             on_released=self._housekeeping.wake,
             on_commitment=commitments.record,
-            tls=context,
+            has_room=lambda: self.spool.has_room,
+            now=self._now,
         )
-        with _explained("listener", listener.host, listener.port):
+        self.listener = self._listening.listener
+        with _explained("listener", self.config.listener.host, self.config.listener.port):
             self.listener.start()
         self._workings.callback(self.listener.stop)
 
@@ -305,26 +281,10 @@ class Service:
                 simulated_training=self.predictor.manifest.simulated_training,
             ),
             peers=watch.views,
-            last_association=self._last_association,
+            last_association=self._listening.last_association,
+            refused=self._listening.refused,
+            associations=self.listener.associations,
         )
-
-    def _admit(self) -> Callable[[AssociationRequest], Rejection | None]:
-        listener = self.config.listener
-        policy = accept_policy(
-            listener.calling_ae_titles,
-            listener.promiscuous,
-            listener.ae_title if listener.require_called_ae_title else None,
-            lambda: self.spool.has_room,
-        )
-
-        def admit(request: AssociationRequest) -> Rejection | None:
-            rejection = policy(request)
-            self._last_association = AssociationView(
-                calling_ae=request.calling_ae, at=self._now(), accepted=rejection is None
-            )
-            return rejection
-
-        return admit
 
     def _receive(self, received: ReceivedInstance) -> int:
         kept = self._receiver.receive(

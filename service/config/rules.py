@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from service.config.sections import Config
-from service.config.values import is_loopback
+from service.config.values import is_loopback, split_calling_address
 
 Key = tuple[str | int, ...]
 Problem = tuple[tuple[Key, ...], str]
@@ -34,6 +34,19 @@ def _listener_is_closed(config: Config) -> Iterator[Problem]:
             keys,
             "listener.promiscuous: found true together with listener.calling_ae_titles; accepted: one of the two",
         )
+
+
+def _addresses_are_of_callers(config: Config) -> Iterator[Problem]:
+    listener = config.listener
+    keys = tuple(("listener", key) for key in ("calling_addresses", "calling_ae_titles", "promiscuous"))
+    for text in listener.calling_addresses:
+        title, _ = split_calling_address(text)
+        if title and title not in listener.calling_ae_titles and not listener.promiscuous:
+            yield (
+                keys,
+                f"listener.calling_addresses: found {text!r}, whose AE title may not call; accepted: one of "
+                "listener.calling_ae_titles",
+            )
 
 
 def _page_is_closed(config: Config) -> Iterator[Problem]:
@@ -162,6 +175,7 @@ def _nearest_existing(path: Path) -> Path:
 
 _RULES: tuple[Callable[[Config], Iterator[Problem]], ...] = (
     _listener_is_closed,
+    _addresses_are_of_callers,
     _page_is_closed,
     _ports_differ,
     _gpu_is_asked_of_a_gpu,

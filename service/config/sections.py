@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from service.config.values import (
     AETitle,
     Amount,
+    CallingAddress,
     Count,
     CountOrZero,
     Flag,
@@ -33,9 +34,15 @@ class Listener(_Section):
     host: Host = "127.0.0.1"
     port: Port = 11112
     calling_ae_titles: tuple[AETitle, ...] = ()
+    calling_addresses: tuple[CallingAddress, ...] = ()
     promiscuous: Flag = False
     require_called_ae_title: Flag = True
     max_associations: Count = 10
+    max_associations_per_address: Count = 8
+    max_associations_per_minute: CountOrZero = 3000
+    max_instance_mb: CountOrZero = 512
+    max_association_mb: CountOrZero = 16384
+    max_daily_mb: CountOrZero = 131072
     max_pdu: Annotated[int, Field(strict=True, ge=4096, le=1 << 24)] = 131072
     connect_timeout_s: Seconds = 10.0
     association_timeout_s: Seconds = 30.0
