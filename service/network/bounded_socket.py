@@ -102,11 +102,15 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # pynetdicom's ty
         self.socket.settimeout(self._pdu_timeout_s)  # for sending
         return bytearray(first + rest)
 
-    def _shutdown_socket(self) -> None:
-        """The library's leaves the descriptor open where the peer closed first."""
+    def close_for_good(self) -> None:
+        """Whatever the library thinks of the connection."""
         if self.socket is None:
             return
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
         with contextlib.suppress(OSError):
             self.socket.close()
+
+    def _shutdown_socket(self) -> None:
+        """The library's leaves the descriptor open where the peer closed first."""
+        self.close_for_good()

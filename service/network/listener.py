@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from threading import Thread
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 from service.network.bounded_socket import BoundedSocket
 from service.network.doorway import LONGEST_REQUEST, Doorway, Knock, judged
 from service.network.faults import where
+from service.network.guarded_threads import guard_threads
 from service.network.places import Place, Places
 from service.network.requests import AssociationRequest, Excess, OnRefused, Refusal, Rejection
 from service.network.stack import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -141,14 +143,14 @@ class _Entrance(RequestHandler):  # type: ignore[misc]  # as above
             visit.knock.pdu,
             longest_pdu=max(self.ae.maximum_pdu_size, LONGEST_REQUEST),
             pdu_timeout_s=self.ae.network_timeout,
-            on_too_long=lambda: self._refuse(visit.knock.request),
+            on_too_long=lambda: self._refuse(visit.knock.request, Excess.PDU_TOO_LONG),
         )
+        guard_threads(assoc, visit.knock.request, partial(self._refuse, visit.knock.request))
         evt.trigger(assoc, evt.EVT_CONN_OPEN, {"address": self.client_address})
         assoc.start()
         visit.place.hold(assoc)
 
-    def _refuse(self, request: AssociationRequest) -> None:
-        why = Excess.PDU_TOO_LONG
+    def _refuse(self, request: AssociationRequest, why: Excess) -> None:
         _log.warning("association ended", calling_ae=request.calling_ae, address=request.calling_address, why=why.name)
         self.server.on_refused(
             Refusal(

@@ -66,6 +66,7 @@ class Excess(Enum):
     COMMAND_TOO_LARGE = "command set too large"
     TOO_MANY_OPEN_REQUESTS = "too many requests without waiting for answers"
     STORAGE_SHORT = "too little disk space, or the ledger does not answer"
+    MALFORMED = "not to be understood"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
