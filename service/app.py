@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from threading import Event
 import structlog
 
 from service.addresses import address_fault, bind_fault_text
+from service.auditing import Auditor
 from service.cases import Case, CaseState
 from service.config import Config
 from service.delivery import Delivery
@@ -106,10 +108,13 @@ class Service:
     def _build(self) -> None:
         config = self.config
         self._refuse_taken_addresses()
+        self._auditor = Auditor(config, host=gethostname(), process_id=os.getpid(), now=self._now)
+        self._auditor.start()
+        self._workings.callback(self._auditor.stop, _STOP_S)
         self.predictor: OnnxPredictor = load_model(config)
         self._open_stores()
         commitments = Commitments()
-        delivery = Delivery(config, commitments)
+        delivery = Delivery(config, commitments, self._auditor)
         steps = LedgerCaseSteps(
             self.ledger,
             self.spool,
@@ -228,6 +233,8 @@ class Service:
             self.config,
             receive=self._receive,
             on_released=self._housekeeping.wake,
+            on_ended=self._auditor.association_ended,
+            on_refused=self._auditor.refused,
             on_commitment=commitments.record,
             has_room=lambda: self.spool.has_room,
             now=self._now,
@@ -252,7 +259,13 @@ class Service:
             parts=lambda disk: self._parts(disk, watch, started_at),
         )
         self.status_page = StatusServer(
-            page.host, page.port, source.snapshot, source.case, source.picture, config_path=self._config_path
+            page.host,
+            page.port,
+            source.snapshot,
+            source.case,
+            source.picture,
+            config_path=self._config_path,
+            on_picture=lambda case_id, address: self._auditor.picture_seen(source.header(case_id), address),
         )
         with _explained("status_page", page.host, page.port):
             self.status_page.start()
@@ -283,6 +296,7 @@ class Service:
             peers=watch.views,
             last_association=self._listening.last_association,
             refused=self._listening.refused,
+            audit_lost=self._auditor.lost,
             associations=self.listener.associations,
         )
 
@@ -294,7 +308,8 @@ class Service:
                 sop_instance_uid=received.sop_instance_uid,
                 transfer_syntax_uid=received.transfer_syntax_uid,
                 calling_ae=received.calling_ae,
-            )
+            ),
+            tell=lambda header: self._auditor.instance_received(received, header),
         )
         return _STATUSES[kept]
 

@@ -16,7 +16,7 @@ from service.network.admission import Admit, Pace, accept_policy
 from service.network.commitment import RecordReport
 from service.network.intake import Intake, IntakeLimits
 from service.network.listener import ListenerSettings
-from service.network.requests import AssociationRequest, Excess, Refusal, Rejection, TurnedAway
+from service.network.requests import AssociationRequest, Excess, OnRefused, Refusal, Rejection, TurnedAway
 from service.network.storage_scp import Receive, storage_listener
 from service.network.tls import server_context
 
@@ -29,8 +29,10 @@ class Listening:
 
     Parameters
     ----------
-    receive, on_released, on_commitment
+    receive, on_released, on_ended, on_commitment
         See `service.network.storage_scp.storage_listener`.
+    on_refused
+        Told of everything that was refused.
     has_room
         Whether storage takes more.
 
@@ -46,7 +48,9 @@ class Listening:
         *,
         receive: Receive,
         on_released: Callable[[], None],
+        on_ended: Callable[[str], None],
         on_commitment: RecordReport,
+        on_refused: OnRefused,
         has_room: Callable[[], bool],
         now: Callable[[], datetime],
     ) -> None:
@@ -62,6 +66,7 @@ class Listening:
             )
         self.last_association: AssociationView | None = None
         self._now = now
+        self._on_refused = on_refused
         self._lock = Lock()
         self._refused: Counter[tuple[str, str]] = Counter()
         self._intake = Intake(
@@ -96,6 +101,7 @@ class Listening:
             receive=receive,
             admit=self._admit,
             on_released=on_released,
+            on_ended=on_ended,
             on_commitment=on_commitment,
             on_refused=self._note,
             intake=self._intake,
@@ -126,3 +132,4 @@ class Listening:
     def _note(self, refusal: Refusal) -> None:
         with self._lock:
             self._refused[_WHAT[type(refusal.why)], refusal.why.name.lower()] += 1
+        self._on_refused(refusal)

@@ -20,6 +20,7 @@ from service.config.values import (
     OptionalPath,
     Port,
     Seconds,
+    SyslogAddress,
 )
 
 
@@ -209,6 +210,15 @@ class Workers(_Section):
     executor_id: Annotated[Name | None, BeforeValidator(lambda value: value or None)] = None
 
 
+class Audit(_Section):
+    """The audit trail (PS3.15 A.5), which unlike the log holds patient data; off until one of its places is named."""
+
+    file: OptionalPath = None
+    syslog: SyslogAddress = ""
+    source: Name = "csf24"
+    site: Annotated[str, Field(max_length=64)] = ""
+
+
 class Logging(_Section):
     """What is logged, and how."""
 
@@ -231,3 +241,4 @@ class Config(_Section):
     retention: Retention = Retention()
     workers: Workers = Workers()
     logging: Logging = Logging()
+    audit: Audit = Audit()

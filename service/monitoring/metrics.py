@@ -68,6 +68,7 @@ def _health(snapshot: StatusSnapshot) -> Iterator[Metric]:
     answers = {peer.name: peer.answers for peer in snapshot.peers if peer.answers is not None}
     yield _by("csf24_peer_up", "1 if the destination answered when last asked.", "destination", answers)
     yield _one("csf24_associations", "Associations open at the listener.", snapshot.associations)
+    yield _one("csf24_audit_lost", "Audit messages lost since the start.", snapshot.audit_lost)
     if snapshot.last_association is not None:
         age = (snapshot.taken_at - snapshot.last_association.at).total_seconds()
         yield _one("csf24_last_association_age_seconds", "Since somebody last asked for an association.", max(0.0, age))

@@ -161,6 +161,8 @@ class StatusSnapshot:
         Every case that is not finished, and the newest finished ones; newest change first.
     associations
         Open at the listener now.
+    audit_lost
+        Audit messages that reached neither file nor syslog since the start.
     refused
         How often since the start the listener refused something, by what it was and why.
     """
@@ -174,6 +176,7 @@ class StatusSnapshot:
     peers: tuple[PeerView, ...] = ()
     last_association: AssociationView | None = None
     associations: int = 0
+    audit_lost: int = 0
     refused: Mapping[tuple[str, str], int] = field(default_factory=dict)
     ledger: LedgerFigures | None = None
     ledger_problem: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import ssl
 import time
@@ -73,6 +74,7 @@ class _PatientServer(ThreadedAssociationServer):  # type: ignore[misc]  # pynetd
     places: Places
     admit: Callable[[AssociationRequest], Rejection | None]
     on_refused: OnRefused
+    numbers = itertools.count(1)
     closing = False
     """Set when the listener stops: handshakes that end later lead to nothing."""
 
@@ -145,6 +147,7 @@ class _Entrance(RequestHandler):  # type: ignore[misc]  # as above
             pdu_timeout_s=self.ae.network_timeout,
             on_too_long=lambda: self._refuse(visit.knock.request, Excess.PDU_TOO_LONG),
         )
+        assoc.name = f"{assoc.name}-{next(self.server.numbers)}"  # the library's are the same within a second
         guard_threads(assoc, visit.knock.request, partial(self._refuse, visit.knock.request))
         evt.trigger(assoc, evt.EVT_CONN_OPEN, {"address": self.client_address})
         assoc.start()

@@ -37,6 +37,8 @@ class ReceivedInstance:
         From the command. Whether the data set agrees is for the receiver to check.
     calling_address
         IP address of the sender.
+    association
+        Tells this association from all others of the listener.
     """
 
     encoded_dataset: bytes
@@ -45,6 +47,7 @@ class ReceivedInstance:
     transfer_syntax_uid: str
     calling_ae: str
     calling_address: str
+    association: str
 
 
 Receive = Callable[[ReceivedInstance], int]
@@ -57,6 +60,7 @@ def storage_listener(
     receive: Receive,
     admit: Callable[[AssociationRequest], Rejection | None],
     on_released: Callable[[], None] = lambda: None,
+    on_ended: Callable[[str], None] = lambda _: None,
     on_commitment: RecordReport | None = None,
     on_refused: OnRefused = lambda _: None,
     intake: Intake | None = None,
@@ -74,6 +78,8 @@ def storage_listener(
         failure: 0xA700 for `StorageUnavailable`, else 0xC000.
     on_released
         Called when an association has ended, also when it was aborted or the connection lost.
+    on_ended
+        Then told which, as `ReceivedInstance.association` names it.
     on_commitment
         `service.network.commitment.Commitments.record`; without it reports are not accepted.
     on_refused
@@ -83,7 +89,7 @@ def storage_listener(
     """
     intake = intake or Intake(IntakeLimits(), on_refused=on_refused, today=lambda: date.min)
     contexts = [verification(), *offered_storage()]
-    handlers = [*storage_handlers(receive, intake), *_end_handlers(on_released)]
+    handlers = [*storage_handlers(receive, intake), *_end_handlers(on_released, on_ended)]
     if on_commitment is not None:
         contexts.append(offered_commitment_reports())
         handlers.append((evt.EVT_N_EVENT_REPORT, answer_report, [on_commitment]))
@@ -113,6 +119,7 @@ def _store(event: evt.Event, receive: Receive, intake: Intake | None) -> int:
         transfer_syntax_uid=str(event.context.transfer_syntax),
         calling_ae=caller.calling_ae,
         calling_address=caller.calling_address,
+        association=event.assoc.name,
     )
     try:
         return receive(instance)
@@ -131,10 +138,11 @@ def _refuse_to_commit(event: evt.Event) -> tuple[int, None]:
     return statuses.NO_SUCH_ACTION, None
 
 
-def _end_handlers(on_released: Callable[[], None]) -> list[Handler]:
-    def ended(_: evt.Event) -> None:
+def _end_handlers(on_released: Callable[[], None], on_ended: Callable[[str], None]) -> list[Handler]:
+    def ended(event: evt.Event) -> None:
         try:
             on_released()
+            on_ended(event.assoc.name)
         except Exception as fault:  # noqa: BLE001 - the library would drop it without a word
             _log.error("the end of an association was not dealt with", fault=where(fault))
 

@@ -44,11 +44,12 @@ _ANSWERS = {Reception.KEPT: 0x0000, Reception.NOT_UNDERSTOOD: 0xC000, Reception.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """Of a process: MB of memory, open files, threads."""
+    """Of a process: MB of memory, open files, threads, and objects of Python's: memory may also be kept for later."""
 
     rss_mb: float
     files: int
     threads: int
+    objects: int
 
     @classmethod
     def now(cls) -> Resources:
@@ -58,10 +59,11 @@ class Resources:
             rss_mb=pages * os.sysconf("SC_PAGE_SIZE") / 1e6,
             files=len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - the listing itself is one of them, each time
             threads=threading.active_count(),
+            objects=len(gc.get_objects()),
         )
 
     def __str__(self) -> str:
-        return f"{self.rss_mb:.0f} MB, {self.files} files, {self.threads} threads"
+        return f"{self.rss_mb:.0f} MB, {self.files} files, {self.threads} threads, {self.objects} objects"
 
 
 @dataclass(slots=True)
