@@ -73,6 +73,7 @@ class Storage(_Section):
 
     directory: Path = Path("csf24-data")
     database: Annotated[str, AfterValidator(_database)] = Field(default="", repr=False)  # may hold a password
+    database_password_file: OptionalPath = None
     min_free_mb: CountOrZero = 2048
 
     @property

@@ -295,6 +295,17 @@ def _own_tls(certificates: Certificates, certificate: Path | None = None) -> str
 
 
 @needs("openssl")
+def test_a_key_that_everybody_may_read_is_a_warning(site: Site, certificates: Certificates, tmp_path: Path) -> None:
+    key = tmp_path / "open.key"
+    key.write_bytes(certificates.server_key.read_bytes())
+    site.sections["tls"] = _own_tls(certificates).replace(str(certificates.server_key), str(key))
+    key.chmod(0o640)
+    assert "secrets" not in site.examine()
+    key.chmod(0o644)
+    assert text_of(site.examine()["secrets"]).startswith("warning: tls.key: every user of this machine may read")
+
+
+@needs("openssl")
 def test_a_certificate_that_is_over_fails_before_the_first_connection_does(
     site: Site, certificates: Certificates
 ) -> None:
