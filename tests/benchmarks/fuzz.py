@@ -7,7 +7,11 @@ are files for the code that reads them. An input can be had again: ``hostile_fil
 
 from __future__ import annotations
 
+import logging
 import time
+import warnings
+
+import structlog
 
 from tests.builders.fuzzing import Findings, fuzz_files, fuzz_listener
 
@@ -16,6 +20,9 @@ COUNT, SEED = 20_000, 1
 
 def main(count: int = COUNT, seed: int = SEED) -> int:
     """Number of crashes."""
+    # What is refused is logged, each time.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    warnings.simplefilter("ignore")
     conversations = max(1, count // 20)
     crashes = 0
     for name, run, number in (

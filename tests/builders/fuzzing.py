@@ -209,7 +209,7 @@ def receiving_listener(folder: Path, refused: list[Refusal]) -> Iterator[Listene
         return _ANSWERS[receiver.receive(arrival)]
 
     quick = settings(
-        max_associations=64, max_associations_per_address=64, association_timeout_s=1.0, network_timeout_s=1.0
+        max_associations=64, max_associations_per_address=64, association_timeout_s=5.0, network_timeout_s=5.0
     )
     intake = Intake(IntakeLimits(instance=1 << 20), on_refused=refused.append, today=lambda: datetime.now(UTC).date())
     listener = storage_listener(quick, receive=receive, admit=lambda _: None, on_refused=refused.append, intake=intake)
@@ -277,7 +277,7 @@ def _settle(listener: Listener) -> None:
 def _converse(port: int, first: bytes, then: bytes, changed: bool) -> str:
     """The answer; after a first word that was changed nothing more is said, so that nobody waits for its rest."""
     heard = b""
-    with socket.create_connection((LOOPBACK, port), timeout=10) as connection:
+    with socket.create_connection((LOOPBACK, port), timeout=30) as connection:
         try:
             connection.sendall(first)
             if changed:
