@@ -26,7 +26,7 @@ LARGEST_COMMAND = 64 * 1024
 MOST_OPEN_REQUESTS = 16
 """Requests of one association that wait to be served. No asynchronous operations are negotiated (PS3.7 D.3.3.3), so
 a peer has one open at a time; some send the next before they have read the answer."""
-_COMMAND, _LAST = 1, 2  # bits of the message control header, PS3.8 E.2
+_COMMAND = 1  # bit of the message control header, PS3.8 E.2
 _INVALID_PDU = "Evt19"  # of the library's state machine: A-ABORT, then the end
 _log = structlog.get_logger()
 
@@ -91,12 +91,9 @@ class Intake:
             fragment = item.presentation_data_value
             if fragment[0] & _COMMAND:
                 progress.command += len(fragment) - 1
-                progress.dataset = 0
                 if progress.command > LARGEST_COMMAND:
                     self._end(event.assoc, Excess.COMMAND_TOO_LARGE)
                     return
-                if fragment[0] & _LAST:
-                    progress.command = 0
             else:
                 progress.dataset += len(fragment) - 1
                 if 0 < self._limits.instance < progress.dataset:
@@ -107,6 +104,8 @@ class Intake:
         progress = self._of(event.assoc)
         if 0 < self._limits.instance < progress.dataset:
             progress.too_large.add(int(event.message.command_set.get("MessageID", 0)))
+        # Here only: fragments of a command between those of a data set must not begin the count anew.
+        progress.command = progress.dataset = 0
         if event.assoc.dimse.msg_queue.qsize() > MOST_OPEN_REQUESTS:
             self._end(event.assoc, Excess.TOO_MANY_OPEN_REQUESTS)
 

@@ -10,7 +10,9 @@ from threading import Event
 
 import pytest
 from pydicom.uid import MRImageStorage
+from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dsutils import encode
 
 from service.errors import StorageUnavailable
 from service.network.admission import Pace, accept_policy
@@ -122,6 +124,29 @@ def test_an_instance_beyond_the_limit_is_answered_a700_and_its_neighbours_are_st
     assert [item.sop_instance_uid for item in inbox.instances] == [i.sop_instance_uid for i in outgoing(small)]
     assert outcome.text.lower().count(_OUT_OF_RESOURCES) == 1
     assert reasons(refused) == [Excess.INSTANCE_TOO_LARGE]
+
+
+def test_fragments_of_a_command_within_the_data_do_not_begin_the_count_anew(listen, intake, refused, series):
+    inbox = Inbox()
+    listener = listen(receive=inbox, intake=intake(instance=20_000))
+    assoc = associate(listener.port, MRImageStorage)
+    (item,) = outgoing(series[:1])
+    request = C_STORE()
+    request.MessageID, request.Priority = 1, 0
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = MRImageStorage, item.sop_instance_uid
+    request.DataSet = BytesIO(b"")
+    message = C_STORE_RQ()
+    message.primitive_to_message(request)
+    command = encode(message.command_set, True, True)
+    connection = assoc.dul.socket.socket
+    command = command.replace(b"\x00\x08\x02\x00\x00\x00\x01\x01", b"\x00\x08\x02\x00\x00\x00\x01\x00")
+    connection.sendall(_p_data(3, command))
+    for _ in range(30):
+        connection.sendall(_p_data(0, bytes(1000)) + _p_data(1, b""))
+    connection.sendall(_p_data(2, bytes(2)))
+    wait_until(lambda: reasons(refused) == [Excess.INSTANCE_TOO_LARGE])
+    assert inbox.instances == []
+    assoc.abort()
 
 
 @needs("storescu")
