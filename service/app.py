@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from threading import Event
 import structlog
 
 from service.addresses import address_fault, bind_fault_text
+from service.auditing import Auditor
 from service.cases import Case, CaseState
 from service.config import Config
 from service.delivery import Delivery
@@ -33,9 +35,9 @@ from service.jobs.reception import Arrival, Receiver, Reception
 from service.jobs.recovery import Sweeper, resubmit_unfinished
 from service.jobs.spool_conversion import SpoolConversion
 from service.jobs.steps import LedgerCaseSteps
+from service.listening import Listening
 from service.monitoring.server import StatusServer
 from service.monitoring.snapshot import (
-    AssociationView,
     DiskView,
     ListenerView,
     ModelView,
@@ -44,9 +46,7 @@ from service.monitoring.snapshot import (
 )
 from service.network import statuses
 from service.network.commitment import Commitments
-from service.network.listener import AssociationRequest, ListenerSettings, Rejection
-from service.network.storage_scp import ReceivedInstance, accept_policy, storage_listener
-from service.network.tls import server_context
+from service.network.storage_scp import ReceivedInstance
 from service.status import PeerWatch, StatusSource
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
@@ -96,7 +96,6 @@ class Service:
         self._now = now
         self._stores = ExitStack()
         self._workings = ExitStack()
-        self._last_association: AssociationView | None = None
 
     def start(self) -> None:
         """Prove the model, open the stores, recover what a kill left, listen, work."""
@@ -109,10 +108,13 @@ class Service:
     def _build(self) -> None:
         config = self.config
         self._refuse_taken_addresses()
+        self._auditor = Auditor(config, host=gethostname(), process_id=os.getpid(), now=self._now)
+        self._auditor.start()
+        self._workings.callback(self._auditor.stop, _STOP_S)
         self.predictor: OnnxPredictor = load_model(config)
         self._open_stores()
         commitments = Commitments()
-        delivery = Delivery(config, commitments)
+        delivery = Delivery(config, commitments, self._auditor)
         steps = LedgerCaseSteps(
             self.ledger,
             self.spool,
@@ -227,35 +229,18 @@ class Service:
         return executor_id
 
     def _listen(self, commitments: Commitments) -> None:
-        config = self.config
-        listener, tls = config.listener, config.tls
-        context = None
-        if tls.listener and tls.certificate is not None and tls.key is not None:
-            context = server_context(
-                certificate=tls.certificate,
-                key=tls.key,
-                trusted=tls.trusted,
-                verify_client=tls.verify_client,
-                minimum_version=tls.minimum_version,
-            )
-        self.listener = storage_listener(
-            ListenerSettings(
-                ae_title=listener.ae_title,
-                host=listener.host,
-                port=listener.port,
-                max_associations=listener.max_associations,
-                max_pdu=listener.max_pdu,
-                association_timeout_s=listener.association_timeout_s,
-                dimse_timeout_s=listener.dimse_timeout_s,
-                network_timeout_s=listener.network_timeout_s,
-            ),
+        self._listening = Listening(
+            self.config,
             receive=self._receive,
-            admit=self._admit(),
             on_released=self._housekeeping.wake,
+            on_ended=self._auditor.association_ended,
+            on_refused=self._auditor.refused,
             on_commitment=commitments.record,
-            tls=context,
+            has_room=lambda: self.spool.has_room,
+            now=self._now,
         )
-        with _explained("listener", listener.host, listener.port):
+        self.listener = self._listening.listener
+        with _explained("listener", self.config.listener.host, self.config.listener.port):
             self.listener.start()
         self._workings.callback(self.listener.stop)
 
@@ -274,7 +259,13 @@ class Service:
             parts=lambda disk: self._parts(disk, watch, started_at),
         )
         self.status_page = StatusServer(
-            page.host, page.port, source.snapshot, source.case, source.picture, config_path=self._config_path
+            page.host,
+            page.port,
+            source.snapshot,
+            source.case,
+            source.picture,
+            config_path=self._config_path,
+            on_picture=lambda case_id, address: self._auditor.picture_seen(source.header(case_id), address),
         )
         with _explained("status_page", page.host, page.port):
             self.status_page.start()
@@ -303,26 +294,11 @@ class Service:
                 simulated_training=self.predictor.manifest.simulated_training,
             ),
             peers=watch.views,
-            last_association=self._last_association,
+            last_association=self._listening.last_association,
+            refused=self._listening.refused,
+            audit_lost=self._auditor.lost,
+            associations=self.listener.associations,
         )
-
-    def _admit(self) -> Callable[[AssociationRequest], Rejection | None]:
-        listener = self.config.listener
-        policy = accept_policy(
-            listener.calling_ae_titles,
-            listener.promiscuous,
-            listener.ae_title if listener.require_called_ae_title else None,
-            lambda: self.spool.has_room,
-        )
-
-        def admit(request: AssociationRequest) -> Rejection | None:
-            rejection = policy(request)
-            self._last_association = AssociationView(
-                calling_ae=request.calling_ae, at=self._now(), accepted=rejection is None
-            )
-            return rejection
-
-        return admit
 
     def _receive(self, received: ReceivedInstance) -> int:
         kept = self._receiver.receive(
@@ -332,7 +308,8 @@ class Service:
                 sop_instance_uid=received.sop_instance_uid,
                 transfer_syntax_uid=received.transfer_syntax_uid,
                 calling_ae=received.calling_ae,
-            )
+            ),
+            tell=lambda header: self._auditor.instance_received(received, header),
         )
         return _STATUSES[kept]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from service.auditing import Auditor
 from service.config import Config
+from service.errors import RetryableError
 from service.jobs.results import ResultObject
 from service.jobs.steps import SendResult
 from service.network.commitment import Commitments
@@ -16,10 +18,11 @@ from service.wiring import local_entity, peers
 class Delivery:
     """The peers, as the steps of a case see them."""
 
-    def __init__(self, config: Config, commitments: Commitments) -> None:
+    def __init__(self, config: Config, commitments: Commitments, auditor: Auditor) -> None:
         self._local = local_entity(config)
         self._peers = peers(config)
         self._commitments = commitments
+        self._auditor = auditor
 
     @property
     def destinations(self) -> tuple[str, ...]:
@@ -29,9 +32,19 @@ class Delivery:
     def send(self, destination: str, objects: Sequence[ResultObject]) -> Sequence[SendResult]:
         """`service.jobs.steps.Send`."""
         peer, _ = self._peers[destination]
+        self._auditor.sending(peer, objects)
+        try:
+            results = store(peer, self._local, _outgoing(objects))
+        except RetryableError as fault:
+            self._auditor.sent(peer, objects, failed=str(fault))
+            raise
+        accepted = {result.sop_instance_uid for result in results if result.accepted}
+        self._auditor.sent(peer, [item for item in objects if item.sop_instance_uid in accepted])
+        missing = [item for item in objects if item.sop_instance_uid not in accepted]
+        self._auditor.sent(peer, missing, failed="not accepted")
         return [
             SendResult(sop_instance_uid=result.sop_instance_uid, accepted=result.accepted, status=result.status)
-            for result in store(peer, self._local, _outgoing(objects))
+            for result in results
         ]
 
     def confirm(self, destination: str, objects: Sequence[ResultObject]) -> Mapping[str, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -150,6 +151,14 @@ def _tls(config: Config) -> Iterator[Finding]:
         yield Finding(subject="TLS", verdict="ok" if left > _EXPIRY_WARNING else "warning", text=text)
 
 
+def _secrets(config: Config) -> Iterator[Finding]:
+    files = {"tls.key": config.tls.key, "storage.database_password_file": config.storage.database_password_file}
+    for key, path in files.items():
+        if path is not None and path.stat().st_mode & stat.S_IRWXO:
+            text = f"{key}: every user of this machine may read {path}; chmod o= {path}"
+            yield Finding(subject="secrets", verdict="warning", text=text)
+
+
 def _expiry(certificate: Path) -> datetime:
     # The standard library has no public call that parses a PEM file it did not get from a peer.
     decoded: dict[str, Any] = ssl._ssl._test_decode_cert(str(certificate))  # type: ignore[attr-defined]
@@ -206,5 +215,6 @@ _CHECKS: tuple[tuple[str, _Check], ...] = (
     ("models", _models),
     ("execution provider", _provider),
     ("TLS", _tls),
+    ("secrets", _secrets),
     ("destinations", _destinations),
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from service.cases import Case, CaseState
+from service.dicom.records import InstanceHeader
 from service.errors import PeerUnavailable, StorageUnavailable
 from service.monitoring import report_facts
 from service.monitoring.snapshot import (
@@ -147,6 +148,18 @@ class StatusSource:
             return (self._directory(self._ledger.cases.case(case_id)) / PREVIEW_NAME).read_bytes()
         except (UnknownCase, OSError):
             return None
+
+    def header(self, case_id: str) -> InstanceHeader | None:
+        """Of one image that the case was made from; None when there is none."""
+        try:
+            case = self._ledger.cases.case(case_id)
+        except UnknownCase:
+            return None
+        for series_uid in (case.baseline_series_uid, case.delayed_series_uid):
+            headers = self._ledger.instances.headers_of(series_uid) if series_uid else ()
+            if headers:
+                return headers[0]
+        return None
 
     def _shown(self) -> tuple[Case, ...]:
         finished = (CaseState.DONE, CaseState.DISCARDED)

@@ -14,12 +14,14 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from service.config.rules import Key, problems_between_keys
+from service.config.secret_values import inline_secrets, with_password
 from service.config.sections import Config
 from service.errors import ConfigError
 
 PREFIX = "CSF24_"
 SEPARATOR = "__"
-_SECRET: tuple[Key, ...] = (("storage", "database"),)  # its URL may hold a password
+_DATABASE: Key = ("storage", "database")
+_SECRET: tuple[Key, ...] = (_DATABASE,)  # its URL may hold a password
 _LONGEST_FOUND = 80
 
 
@@ -52,12 +54,17 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
             faulty.add(key)
             problems.append(_in_words(key, error, origins))
         config = _salvage(values, faulty)
-    for keys, text in problems_between_keys(config):
+    secrets = inline_secrets(config, database_from_environment=_DATABASE in origins)
+    for keys, text in (*problems_between_keys(config), *secrets):
         if not any(_overlap(key, bad) for key in keys for bad in faulty):
             problems.append(text)
     if problems:
         raise ConfigError(problems)
-    return config
+    try:
+        return with_password(config)
+    except ValueError as fault:
+        accepted = "accepted: a file with the password as its only line, which this process may read"
+        raise ConfigError([f"storage.database_password_file: {fault}; {accepted}"]) from fault
 
 
 def _read(path: Path, problems: list[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from service.config.sections import Config
-from service.config.values import is_loopback
+from service.config.values import is_loopback, split_calling_address
 
 Key = tuple[str | int, ...]
 Problem = tuple[tuple[Key, ...], str]
@@ -34,6 +34,19 @@ def _listener_is_closed(config: Config) -> Iterator[Problem]:
             keys,
             "listener.promiscuous: found true together with listener.calling_ae_titles; accepted: one of the two",
         )
+
+
+def _addresses_are_of_callers(config: Config) -> Iterator[Problem]:
+    listener = config.listener
+    keys = tuple(("listener", key) for key in ("calling_addresses", "calling_ae_titles", "promiscuous"))
+    for text in listener.calling_addresses:
+        title, _ = split_calling_address(text)
+        if title and title not in listener.calling_ae_titles and not listener.promiscuous:
+            yield (
+                keys,
+                f"listener.calling_addresses: found {text!r}, whose AE title may not call; accepted: one of "
+                "listener.calling_ae_titles",
+            )
 
 
 def _page_is_closed(config: Config) -> Iterator[Problem]:
@@ -131,8 +144,14 @@ def _files_are_there(config: Config) -> Iterator[Problem]:
         ("pairing", "injection_times"): config.pairing.injection_times,
     }
     for key, path in files.items():
-        if path is not None and not (path.is_file() and os.access(path, os.R_OK)):
+        if path is None or "PRIVATE KEY" in str(path):  # said elsewhere, without quoting it
+            continue
+        try:
+            usable = path.is_file() and os.access(path, os.R_OK)
             found = "a folder" if path.is_dir() else "which this process cannot read" if path.exists() else "not there"
+        except OSError as fault:
+            usable, found = False, f"which is no path ({fault.strerror})"
+        if not usable:
             yield (key,), f"{'.'.join(key)}: found {str(path)!r}, {found}; accepted: a readable file"
     for number, folder in enumerate(config.models.path):
         if not folder.is_dir():
@@ -162,6 +181,7 @@ def _nearest_existing(path: Path) -> Path:
 
 _RULES: tuple[Callable[[Config], Iterator[Problem]], ...] = (
     _listener_is_closed,
+    _addresses_are_of_callers,
     _page_is_closed,
     _ports_differ,
     _gpu_is_asked_of_a_gpu,

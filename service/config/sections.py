@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from service.config.values import (
     AETitle,
     Amount,
+    CallingAddress,
     Count,
     CountOrZero,
     Flag,
@@ -19,6 +20,7 @@ from service.config.values import (
     OptionalPath,
     Port,
     Seconds,
+    SyslogAddress,
 )
 
 
@@ -33,9 +35,15 @@ class Listener(_Section):
     host: Host = "127.0.0.1"
     port: Port = 11112
     calling_ae_titles: tuple[AETitle, ...] = ()
+    calling_addresses: tuple[CallingAddress, ...] = ()
     promiscuous: Flag = False
     require_called_ae_title: Flag = True
     max_associations: Count = 10
+    max_associations_per_address: Count = 8
+    max_associations_per_minute: CountOrZero = 3000
+    max_instance_mb: CountOrZero = 512
+    max_association_mb: CountOrZero = 16384
+    max_daily_mb: CountOrZero = 131072
     max_pdu: Annotated[int, Field(strict=True, ge=4096, le=1 << 24)] = 131072
     connect_timeout_s: Seconds = 10.0
     association_timeout_s: Seconds = 30.0
@@ -65,6 +73,7 @@ class Storage(_Section):
 
     directory: Path = Path("csf24-data")
     database: Annotated[str, AfterValidator(_database)] = Field(default="", repr=False)  # may hold a password
+    database_password_file: OptionalPath = None
     min_free_mb: CountOrZero = 2048
 
     @property
@@ -202,6 +211,15 @@ class Workers(_Section):
     executor_id: Annotated[Name | None, BeforeValidator(lambda value: value or None)] = None
 
 
+class Audit(_Section):
+    """The audit trail (PS3.15 A.5), which unlike the log holds patient data; off until one of its places is named."""
+
+    file: OptionalPath = None
+    syslog: SyslogAddress = ""
+    source: Name = "csf24"
+    site: Annotated[str, Field(max_length=64)] = ""
+
+
 class Logging(_Section):
     """What is logged, and how."""
 
@@ -224,3 +242,4 @@ class Config(_Section):
     retention: Retention = Retention()
     workers: Workers = Workers()
     logging: Logging = Logging()
+    audit: Audit = Audit()

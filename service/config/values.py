@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, cast
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
@@ -33,6 +34,53 @@ def _host(text: str) -> str:
     return text
 
 
+def split_calling_address(text: str) -> tuple[str, ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """``TITLE=NETWORK``, or ``NETWORK`` for every AE title, which gives an empty title.
+
+    Raises
+    ------
+    ValueError
+        The network is none, or the AE title breaks the rules for them.
+    """
+    title, mark, network = text.rpartition("=")
+    return (_ae_title(title) if mark else ""), ipaddress.ip_network(network)
+
+
+def split_syslog_address(text: str) -> tuple[Literal["udp", "tcp", "tls"], str, int]:
+    """Of ``TRANSPORT://HOST:PORT``.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    """
+    address = urlsplit(text)
+    scheme, host, port = address.scheme, address.hostname, address.port
+    whole = host and port and not (address.path or address.query or address.username or address.fragment)
+    if scheme not in ("udp", "tcp", "tls") or not host or not port or not whole:
+        raise ValueError(text)
+    return cast(Literal["udp", "tcp", "tls"], scheme), _host(host), port
+
+
+def _syslog_address(text: str) -> str:
+    if text:
+        try:
+            split_syslog_address(text)
+        except ValueError:
+            raise ValueError("empty, or udp://HOST:PORT, tcp://HOST:PORT or tls://HOST:PORT") from None
+    return text
+
+
+def _calling_address(text: str) -> str:
+    try:
+        split_calling_address(text)
+    except ValueError:
+        raise ValueError(
+            "an IP address or a network such as '10.1.2.0/24', alone or, for one AE title only, as 'TITLE=10.1.2.3'"
+        ) from None
+    return text
+
+
 def _name(text: str) -> str:
     if not _NAME.fullmatch(text):
         raise ValueError("1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit")
@@ -55,6 +103,8 @@ def is_loopback(host: str) -> bool:
 
 # Strict, since a TOML file has types: port = "11112" or promiscuous = 1 are mistakes worth hearing about.
 AETitle = Annotated[str, AfterValidator(_ae_title)]
+SyslogAddress = Annotated[str, AfterValidator(_syslog_address)]
+CallingAddress = Annotated[str, AfterValidator(_calling_address)]
 Host = Annotated[str, AfterValidator(_host)]
 Name = Annotated[str, AfterValidator(_name)]
 Flag = Annotated[bool, Strict()]

@@ -50,8 +50,13 @@ class Receiver:
         self._ledger = ledger
         self._now = now
 
-    def receive(self, arrival: Arrival) -> Reception:
+    def receive(self, arrival: Arrival, *, tell: Callable[[InstanceHeader], None] = lambda _: None) -> Reception:
         """Make the object durable, whatever it is, and record it.
+
+        Parameters
+        ----------
+        tell
+            Told the header of an object that was recorded.
 
         Raises
         ------
@@ -73,6 +78,7 @@ class Receiver:
             self._set_aside(stored, refusal.reasons[0], now)
             return Reception.MISMATCH if refusal.reasons[0] is _MISMATCH else Reception.NOT_UNDERSTOOD
         self._ledger.instances.record(stored, header)
+        tell(header)
         return Reception.KEPT
 
     def recover(self) -> Rebuilt:

@@ -1,6 +1,6 @@
 """The snapshot in Prometheus' text format. Pure; no label ever holds patient data.
 
-Everything is a gauge: retention removes rows, so what the ledger holds also goes down.
+All but what was refused is a gauge: retention removes rows, so what the ledger holds also goes down.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from statistics import median
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from service import __version__
@@ -38,6 +38,7 @@ class _Snapshot(Collector):
         snapshot = self._snapshot
         yield from _identity(snapshot)
         yield from _health(snapshot)
+        yield _refused(snapshot)
         if snapshot.ledger is not None:
             yield from _ledger(snapshot.ledger)
             yield _stage_seconds(snapshot.cases)
@@ -66,9 +67,19 @@ def _health(snapshot: StatusSnapshot) -> Iterator[Metric]:
     yield _by("csf24_jobs", "Jobs in the queue.", "state", queue)
     answers = {peer.name: peer.answers for peer in snapshot.peers if peer.answers is not None}
     yield _by("csf24_peer_up", "1 if the destination answered when last asked.", "destination", answers)
+    yield _one("csf24_associations", "Associations open at the listener.", snapshot.associations)
+    yield _one("csf24_audit_lost", "Audit messages lost since the start.", snapshot.audit_lost)
     if snapshot.last_association is not None:
         age = (snapshot.taken_at - snapshot.last_association.at).total_seconds()
         yield _one("csf24_last_association_age_seconds", "Since somebody last asked for an association.", max(0.0, age))
+
+
+def _refused(snapshot: StatusSnapshot) -> Metric:
+    documentation = "Connections, association requests and data that the listener refused since the start."
+    family = CounterMetricFamily("csf24_refused", documentation, labels=["what", "reason"])
+    for (what, reason), times in snapshot.refused.items():
+        family.add_metric([what, reason], times)
+    return family
 
 
 def _ledger(figures: LedgerFigures) -> Iterator[Metric]:

@@ -26,6 +26,7 @@ from service.monitoring.templating import STYLE_HASH
 TakeSnapshot: TypeAlias = Callable[[], StatusSnapshot]
 FindCase: TypeAlias = Callable[[str], CaseView | None]
 FindPicture: TypeAlias = Callable[[str], bytes | None]
+OnPicture: TypeAlias = Callable[[str, str], None]
 
 _log = structlog.get_logger()
 _CASE_ID = re.compile(r"c[0-9a-f]{12}")  # see `service.cases.digest_id`
@@ -49,15 +50,24 @@ class Routes:
         Sources; the last two give None for what there is not. A `Csf24Error` from one is answered 503.
     config_path
         Of the configuration file, for the commands that the pages spell out.
+    on_picture
+        Told the case and the viewer's address when a picture was shown.
     """
 
     def __init__(
-        self, *, snapshot: TakeSnapshot, case: FindCase, picture: FindPicture, config_path: str | None = None
+        self,
+        *,
+        snapshot: TakeSnapshot,
+        case: FindCase,
+        picture: FindPicture,
+        config_path: str | None = None,
+        on_picture: OnPicture = lambda _case_id, _address: None,
     ) -> None:
         self._snapshot = snapshot
         self._case = case
         self._picture = picture
         self._config_path = config_path
+        self._on_picture = on_picture
 
     def application(self) -> ASGIApp:
         """The routes as an ASGI application."""
@@ -89,9 +99,11 @@ class Routes:
 
     def preview(self, request: Request) -> Response:
         """The picture of one case."""
-        picture = self._picture(_case_id(request))
+        case_id = _case_id(request)
+        picture = self._picture(case_id)
         if picture is None:
             raise HTTPException(404)
+        self._on_picture(case_id, request.client.host if request.client else "")
         return Response(picture, media_type="image/png")
 
     def alive(self, _: Request) -> Response:

@@ -7,7 +7,7 @@ from threading import Thread
 
 import uvicorn
 
-from service.monitoring.routes import FindCase, FindPicture, Routes, TakeSnapshot
+from service.monitoring.routes import FindCase, FindPicture, OnPicture, Routes, TakeSnapshot
 
 _GRACE_S = 3
 _MAX_CONNECTIONS = 200
@@ -20,7 +20,7 @@ class StatusServer:
     ----------
     host, port
         Where to listen; port 0 takes a free one.
-    snapshot, case, picture, config_path
+    snapshot, case, picture, config_path, on_picture
         See `service.monitoring.routes.Routes`; the sources are called from several threads.
     """
 
@@ -33,9 +33,10 @@ class StatusServer:
         picture: FindPicture,
         *,
         config_path: str | None = None,
+        on_picture: OnPicture = lambda _case_id, _address: None,
     ) -> None:
         self._address = (host, port)
-        routes = Routes(snapshot=snapshot, case=case, picture=picture, config_path=config_path)
+        routes = Routes(snapshot=snapshot, case=case, picture=picture, config_path=config_path, on_picture=on_picture)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 routes.application(),

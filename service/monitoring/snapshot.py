@@ -159,6 +159,12 @@ class StatusSnapshot:
         None while the ledger cannot be reached; `ledger_problem` then says why.
     cases
         Every case that is not finished, and the newest finished ones; newest change first.
+    associations
+        Open at the listener now.
+    audit_lost
+        Audit messages that reached neither file nor syslog since the start.
+    refused
+        How often since the start the listener refused something, by what it was and why.
     """
 
     taken_at: datetime
@@ -169,6 +175,9 @@ class StatusSnapshot:
     model: ModelView
     peers: tuple[PeerView, ...] = ()
     last_association: AssociationView | None = None
+    associations: int = 0
+    audit_lost: int = 0
+    refused: Mapping[tuple[str, str], int] = field(default_factory=dict)
     ledger: LedgerFigures | None = None
     ledger_problem: str = ""
     cases: tuple[CaseView, ...] = ()

@@ -3,43 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
-from threading import BoundedSemaphore, Thread
-from typing import Any
+from functools import partial
+from threading import Thread
+from typing import Any, cast
 
 import structlog
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
+from service.network.bounded_socket import BoundedSocket
+from service.network.doorway import LONGEST_REQUEST, Doorway, Knock, judged
 from service.network.faults import where
+from service.network.guarded_threads import guard_threads
+from service.network.places import Place, Places
+from service.network.requests import AssociationRequest, Excess, OnRefused, Refusal, Rejection
 from service.network.stack import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 TLS_HANDSHAKE_TIMEOUT_S = 10.0
 """A peer that has not finished its TLS handshake by then is disconnected."""
-_MAX_HANDSHAKES = 64
-"""Connections in their handshake at a time; more are closed at once, so that silent ones cannot pile up threads."""
+_UNLIMITED = 1 << 30  # for the library, which counts otherwise than we do
 _ABORT_WAIT_S = 2.0
 """For peers to close an association that was aborted because the listener stops."""
 _log = structlog.get_logger()
 
 Handler = tuple[Any, Callable[..., Any]] | tuple[Any, Callable[..., Any], list[Any]]
 """Event, function, further arguments of the function: as pynetdicom takes them."""
-
-
-class Rejection(Enum):
-    """Why an association request is refused: result, source and diagnostic of PS3.8 table 9-21."""
-
-    CALLING_AE_TITLE_NOT_RECOGNISED = (1, 1, 3)
-    CALLED_AE_TITLE_NOT_RECOGNISED = (1, 1, 7)
-    TEMPORARY_CONGESTION = (2, 3, 1)
-    LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +46,7 @@ class ListenerSettings:
     host: str = "127.0.0.1"
     port: int = 11112
     max_associations: int = 10
+    max_associations_per_address: int = 8
     max_pdu: int = 131072
     association_timeout_s: float = 30.0
     dimse_timeout_s: float = 60.0
@@ -58,66 +55,111 @@ class ListenerSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AssociationRequest:
-    """What is known of an association before it is accepted."""
+class _Visit:
+    """An admitted request on its way to the library."""
 
-    calling_ae: str
-    called_ae: str
-    calling_address: str
+    knock: Knock
+    place: Place
 
 
 class _PatientServer(ThreadedAssociationServer):  # type: ignore[misc]  # pynetdicom's types are not followed
-    """Does the TLS handshake in the connection's own thread, with a time limit.
+    """Does everything that a peer can draw out in the connection's own thread, with a time limit.
 
-    The library does it in the accept loop without one, so one silent client stops all new associations.
+    The library does the TLS handshake in the accept loop without one, so one silent client stops all new associations.
     """
 
     daemon_threads = True
-    handshake_timeout_s = TLS_HANDSHAKE_TIMEOUT_S
+    request_queue_size = 128
+    doorway: Doorway
+    places: Places
+    admit: Callable[[AssociationRequest], Rejection | None]
+    on_refused: OnRefused
+    numbers = itertools.count(1)
     closing = False
     """Set when the listener stops: handshakes that end later lead to nothing."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed through to the library as they are
-        self._handshakes = BoundedSemaphore(_MAX_HANDSHAKES)
-        super().__init__(*args, **kwargs)
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         """Accept, and nothing else."""
         accepted, address = self.socket.accept()
         # Small responses must not wait for the peer's delayed acknowledgement.
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # The library reads whole PDUs; without a limit a peer that stops within one keeps its place for good.
-        accepted.settimeout(self.ae.network_timeout)
         return accepted, address
 
-    def process_request_thread(self, request: socket.socket, client_address: tuple[str, int]) -> None:
-        """In a thread of the connection's own: the handshake, then the association."""
-        if self.ssl_context is not None:
-            wrapped = self._shake_hands(request, client_address)
-            if wrapped is None:
-                self.shutdown_request(request)
-                return
-            request = wrapped
-        if self.closing:
+    def process_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:
+        """Hand the connection to a thread of its own, unless too many wait there already."""
+        if not self.doorway.enter(client_address[0]):
             self.shutdown_request(request)
             return
-        super().process_request_thread(request, client_address)
+        super().process_request(request, client_address)
 
-    def _shake_hands(self, request: socket.socket, client_address: tuple[str, int]) -> ssl.SSLSocket | None:
-        if not self._handshakes.acquire(blocking=False):
-            _log.warning("connection closed: too many unfinished TLS handshakes", address=client_address[0])
-            return None
+    def process_request_thread(self, request: socket.socket, client_address: tuple[str, int]) -> None:
+        """In a thread of the connection's own: handshake, request, judgement; then it is an association."""
+        visit: _Visit | None = None
+        address = client_address[0]
+        connection = request
         try:
-            request.settimeout(self.handshake_timeout_s)
-            wrapped: ssl.SSLSocket = self.ssl_context.wrap_socket(request, server_side=True)
-            wrapped.settimeout(self.ae.network_timeout)
-        except OSError as fault:  # ssl.SSLError and TimeoutError are
-            _log.warning("TLS handshake failed", address=client_address[0], fault=type(fault).__name__)
-            return None
-        else:
-            return wrapped
+            connection = self.doorway.shake_hands(request, address) or request
+            if connection is not request or self.ssl_context is None:
+                visit = self._receive(connection, address)
+        except Exception as fault:  # noqa: BLE001 - the connection has to be closed all the same
+            _log.error("a connection failed", address=address, fault=where(fault))
         finally:
-            self._handshakes.release()
+            self.doorway.leave(address)
+        if visit is None:
+            self.shutdown_request(connection)
+            return
+        try:
+            self.finish_request(visit, client_address)
+        except Exception as fault:  # noqa: BLE001 - as above
+            visit.place.leave()
+            _log.error("an association failed", address=address, fault=where(fault))
+            self.shutdown_request(connection)
+
+    def _receive(self, connection: socket.socket, address: str) -> _Visit | None:
+        """The request, once it is admitted and has a place."""
+        knock = None if self.closing else self.doorway.read_request(connection, address)
+        if knock is None or self.closing:
+            return None
+        why = judged(self.admit, knock.request)
+        place = self.places.take(address) if why is None else why
+        if isinstance(place, Rejection):
+            self.doorway.reject(knock, place)
+            return None
+        return _Visit(knock=knock, place=place)
+
+
+class _Entrance(RequestHandler):  # type: ignore[misc]  # as above
+    """Makes the library's association of a request that has been read already."""
+
+    request: Any
+
+    def handle(self) -> None:
+        """Start the association."""
+        visit = cast(_Visit, self.request)
+        self.request = visit.knock.connection
+        assoc = self._create_association()
+        assoc.dul.event_queue.get_nowait()  # the connection's indication; the socket below makes it again
+        assoc.dul.socket = BoundedSocket(
+            assoc,
+            visit.knock.connection,
+            visit.knock.pdu,
+            longest_pdu=max(self.ae.maximum_pdu_size, LONGEST_REQUEST),
+            pdu_timeout_s=self.ae.network_timeout,
+            on_too_long=lambda: self._refuse(visit.knock.request, Excess.PDU_TOO_LONG),
+        )
+        assoc.name = f"{assoc.name}-{next(self.server.numbers)}"  # the library's are the same within a second
+        guard_threads(assoc, visit.knock.request, partial(self._refuse, visit.knock.request))
+        evt.trigger(assoc, evt.EVT_CONN_OPEN, {"address": self.client_address})
+        assoc.start()
+        visit.place.hold(assoc)
+
+    def _refuse(self, request: AssociationRequest, why: Excess) -> None:
+        _log.warning("association ended", calling_ae=request.calling_ae, address=request.calling_address, why=why.name)
+        self.server.on_refused(
+            Refusal(
+                why=why, address=request.calling_address, calling_ae=request.calling_ae, called_ae=request.called_ae
+            )
+        )
 
 
 class Listener:
@@ -131,8 +173,8 @@ class Listener:
         Functions for pynetdicom's events.
     admit
         Called for each association request; a `Rejection` refuses it.
-    on_rejected
-        Told of refused requests.
+    on_refused
+        Told of connections that led to nothing, refused requests, and associations that broke a limit.
     tls
         From `service.network.tls.server_context`; None speaks plain DICOM.
     """
@@ -144,24 +186,22 @@ class Listener:
         contexts: Sequence[PresentationContext],
         handlers: Sequence[Handler],
         admit: Callable[[AssociationRequest], Rejection | None] = lambda _: None,
-        on_rejected: Callable[[AssociationRequest, Rejection], None] = lambda _request, _why: None,
+        on_refused: OnRefused = lambda _: None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._settings = settings
         self._contexts = list(contexts)
-        self._handlers = [
-            *handlers,
-            (evt.EVT_REQUESTED, _screen, [admit, on_rejected]),
-            (evt.EVT_REJECTED, _tell_of_limit, [on_rejected]),
-            (evt.EVT_CONN_CLOSE, _free_place),
-        ]
+        self._handlers = list(handlers)
+        self._admit = admit
+        self._on_refused = on_refused
         self._tls = tls
+        self._places = Places(in_all=settings.max_associations, per_address=settings.max_associations_per_address)
         self._server: _PatientServer | None = None
         self._thread: Thread | None = None
         self._ae = AE(ae_title=settings.ae_title)
         self._ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         self._ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-        self._ae.maximum_associations = settings.max_associations
+        self._ae.maximum_associations = _UNLIMITED
         self._ae.maximum_pdu_size = settings.max_pdu
         self._ae.acse_timeout = settings.association_timeout_s
         self._ae.dimse_timeout = settings.dimse_timeout_s
@@ -176,6 +216,11 @@ class Listener:
     def listening(self) -> bool:
         """Whether connections are accepted now."""
         return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def associations(self) -> int:
+        """How many are open."""
+        return self._places.taken
 
     def start(self) -> None:
         """Bind and accept; returns at once.
@@ -193,8 +238,15 @@ class Listener:
             ssl_context=self._tls,
             evt_handlers=self._handlers,
             server_class=_PatientServer,
+            request_handler=_Entrance,
         )
-        server.handshake_timeout_s = settings.tls_handshake_timeout_s
+        server.doorway = Doorway(
+            tls=self._tls,
+            handshake_timeout_s=settings.tls_handshake_timeout_s,
+            request_timeout_s=settings.association_timeout_s,
+            on_refused=self._on_refused,
+        )
+        server.places, server.admit, server.on_refused = self._places, self._admit, self._on_refused
         self._ae._servers.append(server)  # shutdown() of the server takes it out again
         self._server = server
         self._thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True, name="listener")
@@ -234,50 +286,3 @@ def request_of(assoc: Association) -> AssociationRequest:
         called_ae=str(primitive.called_ae_title).strip(),
         calling_address=str(assoc.requestor.address_info.address),
     )
-
-
-def _free_place(event: evt.Event) -> None:
-    """End the wait for a request that cannot come any more.
-
-    A connection that closes before it asked for an association (a port probe does that) would otherwise keep its
-    place among the allowed associations until the library's time limit.
-    """
-    if not event.assoc.is_established:
-        event.assoc.dul.to_user_queue.put(None)
-
-
-def _screen(
-    event: evt.Event,
-    admit: Callable[[AssociationRequest], Rejection | None],
-    on_rejected: Callable[[AssociationRequest, Rejection], None],
-) -> None:
-    """Refuse before anything is negotiated; pynetdicom lets handlers of this event reject."""
-    request = request_of(event.assoc)
-    try:
-        why = admit(request)
-    except Exception as fault:  # noqa: BLE001 - the library would go on as if the request had been admitted
-        _log.error("association request not judged", address=request.calling_address, fault=where(fault))
-        why = Rejection.TEMPORARY_CONGESTION
-    if why is None:
-        return
-    event.assoc.acse.send_reject(*why.value)
-    _tell(request, why, on_rejected)
-    event.assoc.kill()
-
-
-def _tell_of_limit(event: evt.Event, on_rejected: Callable[[AssociationRequest, Rejection], None]) -> None:
-    """The library itself refuses one thing only: associations beyond the maximum."""
-    _tell(request_of(event.assoc), Rejection.LOCAL_LIMIT_EXCEEDED, on_rejected)
-
-
-def _tell(
-    request: AssociationRequest, why: Rejection, on_rejected: Callable[[AssociationRequest, Rejection], None]
-) -> None:
-    _log.warning(
-        "association refused",
-        calling_ae=request.calling_ae,
-        called_ae=request.called_ae,
-        address=request.calling_address,
-        why=why.name,
-    )
-    on_rejected(request, why)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import ssl
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 
 import structlog
 from pynetdicom import evt
@@ -16,14 +16,9 @@ from service.network import statuses
 from service.network.commitment import RecordReport, answer_report
 from service.network.contexts import offered_commitment_reports, offered_storage, verification
 from service.network.faults import where
-from service.network.listener import (
-    AssociationRequest,
-    Handler,
-    Listener,
-    ListenerSettings,
-    Rejection,
-    request_of,
-)
+from service.network.intake import Intake, IntakeLimits
+from service.network.listener import Handler, Listener, ListenerSettings, request_of
+from service.network.requests import AssociationRequest, Excess, OnRefused, Rejection
 
 _UID = re.compile(r"[0-9.]{1,64}")
 """Looser than PS3.5 9.1: leading zeros and the like occur, and do no harm to a file name or a key."""
@@ -42,6 +37,8 @@ class ReceivedInstance:
         From the command. Whether the data set agrees is for the receiver to check.
     calling_address
         IP address of the sender.
+    association
+        Tells this association from all others of the listener.
     """
 
     encoded_dataset: bytes
@@ -50,40 +47,11 @@ class ReceivedInstance:
     transfer_syntax_uid: str
     calling_ae: str
     calling_address: str
+    association: str
 
 
 Receive = Callable[[ReceivedInstance], int]
 """Keeps an instance and gives the DIMSE status: 0x0000 only once it is durable."""
-
-
-def accept_policy(
-    calling_ae_titles: Collection[str],
-    promiscuous: bool,
-    called_ae: str | None,
-    has_room: Callable[[], bool],
-) -> Callable[[AssociationRequest], Rejection | None]:
-    """Who may associate.
-
-    Parameters
-    ----------
-    calling_ae_titles
-        Who may call. With none, and not promiscuous, any AE title may, but from this machine only.
-    called_ae
-        What we must be called; None does not look.
-    has_room
-        Whether storage takes more. Refusing the association is kinder than failing each instance: senders retry.
-    """
-    known = frozenset(calling_ae_titles)
-
-    def admit(request: AssociationRequest) -> Rejection | None:
-        may_call = request.calling_ae in known if known else _is_local(request.calling_address)
-        if not (promiscuous or may_call):
-            return Rejection.CALLING_AE_TITLE_NOT_RECOGNISED
-        if called_ae is not None and request.called_ae != called_ae:
-            return Rejection.CALLED_AE_TITLE_NOT_RECOGNISED
-        return None if has_room() else Rejection.TEMPORARY_CONGESTION
-
-    return admit
 
 
 def storage_listener(
@@ -92,8 +60,10 @@ def storage_listener(
     receive: Receive,
     admit: Callable[[AssociationRequest], Rejection | None],
     on_released: Callable[[], None] = lambda: None,
+    on_ended: Callable[[str], None] = lambda _: None,
     on_commitment: RecordReport | None = None,
-    on_rejected: Callable[[AssociationRequest, Rejection], None] = lambda _request, _why: None,
+    on_refused: OnRefused = lambda _: None,
+    intake: Intake | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> Listener:
     """Verification, storage (`service.network.contexts` lists of what) and storage commitment reports.
@@ -108,27 +78,39 @@ def storage_listener(
         failure: 0xA700 for `StorageUnavailable`, else 0xC000.
     on_released
         Called when an association has ended, also when it was aborted or the connection lost.
+    on_ended
+        Then told which, as `ReceivedInstance.association` names it.
     on_commitment
         `service.network.commitment.Commitments.record`; without it reports are not accepted.
+    on_refused
+        Told of everything that the listener refused; `intake` tells for itself.
+    intake
+        Limits on what is sent; without it none on sizes.
     """
+    intake = intake or Intake(IntakeLimits(), on_refused=on_refused, today=lambda: date.min)
     contexts = [verification(), *offered_storage()]
-    handlers = [*storage_handlers(receive), *_end_handlers(on_released)]
+    handlers = [*storage_handlers(receive, intake), *_end_handlers(on_released, on_ended)]
     if on_commitment is not None:
         contexts.append(offered_commitment_reports())
         handlers.append((evt.EVT_N_EVENT_REPORT, answer_report, [on_commitment]))
         handlers.append((evt.EVT_N_ACTION, _refuse_to_commit))
-    return Listener(settings, contexts=contexts, handlers=handlers, admit=admit, on_rejected=on_rejected, tls=tls)
+    return Listener(settings, contexts=contexts, handlers=handlers, admit=admit, on_refused=on_refused, tls=tls)
 
 
-def storage_handlers(receive: Receive) -> list[Handler]:
+def storage_handlers(receive: Receive, intake: Intake | None = None) -> list[Handler]:
     """For a `Listener` that offers storage."""
-    return [(evt.EVT_C_STORE, _store, [receive])]
+    handlers: list[Handler] = [(evt.EVT_C_STORE, _store, [receive, intake])]
+    if intake is not None:
+        handlers += [(evt.EVT_PDU_RECV, intake.on_pdu), (evt.EVT_DIMSE_RECV, intake.on_message)]
+    return handlers
 
 
-def _store(event: evt.Event, receive: Receive) -> int:
+def _store(event: evt.Event, receive: Receive, intake: Intake | None) -> int:
     request = event.request
     if not _UID.fullmatch(str(request.AffectedSOPInstanceUID)):
         return statuses.INVALID_SOP_INSTANCE
+    if intake is not None and not intake.admits(event.assoc, request.MessageID, request.DataSet.getbuffer().nbytes):
+        return statuses.OUT_OF_RESOURCES
     caller = request_of(event.assoc)
     instance = ReceivedInstance(
         encoded_dataset=event.encoded_dataset(include_meta=False),
@@ -137,11 +119,14 @@ def _store(event: evt.Event, receive: Receive) -> int:
         transfer_syntax_uid=str(event.context.transfer_syntax),
         calling_ae=caller.calling_ae,
         calling_address=caller.calling_address,
+        association=event.assoc.name,
     )
     try:
         return receive(instance)
     except StorageUnavailable as fault:
         _log.error("instance not stored", calling_ae=caller.calling_ae, fault=str(fault))
+        if intake is not None:
+            intake.refuse(event.assoc, Excess.STORAGE_SHORT)
         return statuses.OUT_OF_RESOURCES
     except Exception as fault:  # noqa: BLE001 - whatever fails, the peer must not read success
         _log.error("instance not stored", calling_ae=caller.calling_ae, fault=where(fault))
@@ -153,17 +138,12 @@ def _refuse_to_commit(event: evt.Event) -> tuple[int, None]:
     return statuses.NO_SUCH_ACTION, None
 
 
-def _end_handlers(on_released: Callable[[], None]) -> list[Handler]:
-    def ended(_: evt.Event) -> None:
+def _end_handlers(on_released: Callable[[], None], on_ended: Callable[[str], None]) -> list[Handler]:
+    def ended(event: evt.Event) -> None:
         try:
             on_released()
+            on_ended(event.assoc.name)
         except Exception as fault:  # noqa: BLE001 - the library would drop it without a word
             _log.error("the end of an association was not dealt with", fault=where(fault))
 
     return [(evt.EVT_RELEASED, ended), (evt.EVT_ABORTED, ended)]
-
-
-def _is_local(address: str) -> bool:
-    parsed = ipaddress.ip_address(address.partition("%")[0])  # without the zone of a link-local address
-    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    return (mapped or parsed).is_loopback

@@ -1,4 +1,7 @@
-"""TLS for DICOM: the BCP 195 profile of PS3.15 B.12 (TLS 1.2 at least, forward secrecy, authenticated encryption)."""
+"""TLS for DICOM: the BCP 195 profile of PS3.15 B.12 (TLS 1.2 at least, forward secrecy, authenticated encryption).
+
+It is met by peers of the older non-downgrading profile (B.10) as well: nothing is negotiated below TLS 1.2, by nobody.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from typing import Literal
 
 from service.errors import ConfigError
 
-# RFC 9325 4.2: ephemeral key exchange with AES-GCM or ChaCha20 only. TLS 1.3 suites are all of that kind.
-_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"
+# RFC 9325 4.1, 4.2: ephemeral key exchange on elliptic curves with AES-GCM or ChaCha20 only. TLS 1.3 suites are all of
+# that kind. Level 2 refuses keys below 2048 bit of RSA, and SHA-1 in certificates (RFC 9325 4.5).
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 MinimumVersion = Literal["1.2", "1.3"]
 

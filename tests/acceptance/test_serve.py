@@ -17,10 +17,11 @@ import pytest
 from service.cases import CaseOutcome, CaseState
 from service.network.peers import LocalEntity
 from service.network.storage_scu import store
+from tests.builders import dcmtk
 from tests.builders.dicom import make_uid
-from tests.builders.network import outgoing, peer
+from tests.builders.network import outgoing, peer, write_series
 from tests.builders.patients import unpack_shipped
-from tests.builders.programs import free_ports
+from tests.builders.programs import free_ports, needs
 from tests.builders.service_process import CALLING, REPOSITORY, ServiceProcess, csf24
 
 pytestmark = pytest.mark.slow
@@ -155,6 +156,36 @@ def test_two_services_share_a_data_folder_as_two_workers(service: ServiceProcess
         assert {first_id[-2:], second_id[-2:]} == {"-0", "-1"}
     finally:
         assert second.stop() == 0
+
+
+@needs("echoscu")
+def test_what_is_refused_at_the_door_is_answered_logged_and_counted(tmp_path: Path) -> None:
+    variables = {
+        "CSF24_LISTENER__CALLING_ADDRESSES": "DCMTK=127.0.0.0/8,OTHER=10.0.0.1",
+        "CSF24_LISTENER__CALLING_AE_TITLES": "DCMTK,OTHER",
+        "CSF24_LISTENER__MAX_INSTANCE_MB": "1",
+    }
+    with ServiceProcess(tmp_path, extra=TALKATIVE, environment=variables) as service:
+        assert "Calling AE Title Not Recognized" in dcmtk.echoscu(service.port, calling="STRANGER").text
+        assert "Calling AE Title Not Recognized" in dcmtk.echoscu(service.port, calling="OTHER").text
+        assert "Called AE Title Not Recognized" in dcmtk.echoscu(service.port, called="ELSEWHERE").text
+        large = write_series(tmp_path / "large", 1, size=1024)
+        assert "0xa700" in dcmtk.storescu(service.port, large, "-d").text.lower()
+        with socket.create_connection(("127.0.0.1", service.port)) as browser:
+            browser.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert browser.recv(1) == b"\x07"
+        metrics = service.get("/metrics").decode()
+        logged = [json.loads(line) for line in service.log().splitlines()]
+    for what, reason in (
+        ("association", "calling_ae_title_not_recognised"),
+        ("association", "calling_address_not_recognised"),
+        ("association", "called_ae_title_not_recognised"),
+        ("data", "instance_too_large"),
+        ("connection", "not_dicom"),
+    ):
+        assert f'csf24_refused_total{{reason="{reason}",what="{what}"}} 1.0' in metrics
+        assert [line["address"] for line in logged if line.get("why") == reason.upper()] == ["127.0.0.1"]
+    assert 'reason="too_frequent",what="association"} 0.0' in metrics
 
 
 @pytest.mark.parametrize("taken", ["listener", "status_page"])

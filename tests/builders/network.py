@@ -129,6 +129,20 @@ def associate(
     return assoc
 
 
+def association_request(calling: str = "CLIENT", called: str = "CSF24", sop_class: str = "1.2.840.10008.1.1") -> bytes:
+    """An A-ASSOCIATE-RQ PDU as bytes (PS3.8 9.3.2), for tests that send less or more of it."""
+
+    def item(kind: int, content: bytes) -> bytes:
+        return bytes((kind, 0)) + len(content).to_bytes(2, "big") + content
+
+    context = b"\1\0\0\0" + item(0x30, sop_class.encode()) + item(0x40, b"1.2.840.10008.1.2")
+    user = item(0x51, (16384).to_bytes(4, "big")) + item(0x52, b"1.2.276.0.7230010.3.0.3.6.7")
+    items = item(0x10, b"1.2.840.10008.3.1.1.1") + item(0x20, context) + item(0x50, user)
+    titles = called.ljust(16).encode() + calling.ljust(16).encode()
+    body = b"\0\1\0\0" + titles + bytes(32) + items
+    return b"\1\0" + len(body).to_bytes(4, "big") + body
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificates:
     """PEM files of an authority, and of a server (127.0.0.1) and a client that it signed."""

@@ -9,9 +9,9 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 from service.cases import Case, CaseState
 from service.errors import PeerUnavailable
@@ -34,9 +34,18 @@ class ServiceProcess:
         (name, AE title, port) of peers on loopback.
     extra
         Further TOML.
+    environment
+        Further variables.
     """
 
-    def __init__(self, root: Path, destinations: tuple[tuple[str, str, int], ...] = (), extra: str = "") -> None:
+    def __init__(
+        self,
+        root: Path,
+        destinations: tuple[tuple[str, str, int], ...] = (),
+        extra: str = "",
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._variables = environment
         self.root = root
         self.port, self.page_port = free_ports(2)
         self.data = root / "csf24-data"
@@ -68,7 +77,7 @@ class ServiceProcess:
         with (self.root / "service.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "service", "serve", "--config", str(self.config)],
-                env={**environment, "PYTHONPATH": str(REPOSITORY)},
+                env={**environment, **self._variables, "PYTHONPATH": str(REPOSITORY)},
                 cwd=self.root,
                 stdout=log,
                 stderr=log,

@@ -161,7 +161,7 @@ def test_a_port_that_something_else_uses_is_told_from_one_of_a_running_service(
 
 
 def test_a_running_service_of_another_name_is_not_ours(site: Site, listening: Callable[..., Listener]) -> None:
-    from service.network.storage_scp import accept_policy  # noqa: PLC0415
+    from service.network.admission import accept_policy  # noqa: PLC0415
 
     other = storage_listener(
         settings(port=site.ports[0], ae_title="OTHER"),
@@ -292,6 +292,17 @@ def _own_tls(certificates: Certificates, certificate: Path | None = None) -> str
         f'listener = true\ncertificate = "{certificate or certificates.server}"\n'
         f'key = "{certificates.server_key}"\ntrusted = "{certificates.authority}"\n'
     )
+
+
+@needs("openssl")
+def test_a_key_that_everybody_may_read_is_a_warning(site: Site, certificates: Certificates, tmp_path: Path) -> None:
+    key = tmp_path / "open.key"
+    key.write_bytes(certificates.server_key.read_bytes())
+    site.sections["tls"] = _own_tls(certificates).replace(str(certificates.server_key), str(key))
+    key.chmod(0o640)
+    assert "secrets" not in site.examine()
+    key.chmod(0o644)
+    assert text_of(site.examine()["secrets"]).startswith("warning: tls.key: every user of this machine may read")
 
 
 @needs("openssl")

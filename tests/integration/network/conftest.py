@@ -5,6 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from service.network import tls
 from service.network.listener import Listener
 from service.network.storage_scp import storage_listener
 from tests.builders.network import Certificates, Inbox, make_certificates, settings, write_series
@@ -16,7 +17,7 @@ def listen() -> Iterator[Callable[..., Listener]]:
     with ExitStack() as stack:
 
         def start(**given: object) -> Listener:
-            own = {"receive", "admit", "on_released", "on_commitment", "on_rejected", "tls"}
+            own = {"receive", "admit", "on_released", "on_commitment", "on_refused", "intake", "tls"}
             wiring = {"receive": Inbox(), "admit": lambda _: None} | {k: v for k, v in given.items() if k in own}
             listener = storage_listener(settings(**{k: v for k, v in given.items() if k not in own}), **wiring)
             listener.start()
@@ -34,3 +35,23 @@ def series(tmp_path):
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def server_tls(certificates):
+    return tls.server_context(
+        certificate=certificates.server, key=certificates.server_key, trusted=certificates.authority
+    )
+
+
+@pytest.fixture
+def client_tls(certificates):
+    return tls.client_context(
+        trusted=certificates.authority, certificate=certificates.client, key=certificates.client_key
+    )
+
+
+@pytest.fixture
+def dcmtk_identity(certificates):
+    """Options by which DCMTK's programs show the client's certificate."""
+    return ("+tls", certificates.client_key, certificates.client, "+cf", certificates.authority)

@@ -16,8 +16,8 @@ from pydicom.uid import (
 )
 
 from service.errors import StorageUnavailable
-from service.network.listener import AssociationRequest, Rejection
-from service.network.storage_scp import accept_policy
+from service.network.admission import accept_policy
+from service.network.requests import AssociationRequest, Rejection
 from tests.builders import dcmtk
 from tests.builders.network import Inbox, associate, encoded_dataset, outgoing, write_series
 from tests.builders.programs import needs, wait_until
@@ -131,7 +131,7 @@ def test_echoscu_is_told_which_ae_title_is_wrong(listen):
     refused: list[tuple[str, Rejection]] = []
     port = listen(
         admit=accept_policy(["SCANNER"], False, "CSF24", lambda: True),
-        on_rejected=lambda request, why: refused.append((request.calling_ae, why)),
+        on_refused=lambda refusal: refused.append((refusal.calling_ae, refusal.why)),
     ).port
     assert dcmtk.echoscu(port, calling="SCANNER").status == 0
     assert "Calling AE Title Not Recognized" in dcmtk.echoscu(port, calling="STRANGER").text
@@ -163,7 +163,7 @@ def test_an_association_that_cannot_be_judged_is_refused(listen):
 @needs("echoscu")
 def test_beyond_the_limit_associations_are_refused_and_then_taken_again(listen):
     refused: list[Rejection] = []
-    port = listen(max_associations=2, on_rejected=lambda _, why: refused.append(why)).port
+    port = listen(max_associations=2, on_refused=lambda refusal: refused.append(refusal.why)).port
     held = [associate(port, VERIFICATION) for _ in range(2)]
     assert "Local Limit Exceeded" in dcmtk.echoscu(port).text
     wait_until(lambda: refused == [Rejection.LOCAL_LIMIT_EXCEEDED])

@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLo
 from pynetdicom import evt
 
 from service.errors import PeerUnavailable, StorageUnavailable
-from service.network.storage_scp import accept_policy
+from service.network.admission import accept_policy
 from service.network.storage_scu import echo, store
 from tests.builders import dcmtk
 from tests.builders.network import (

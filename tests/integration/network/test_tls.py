@@ -18,36 +18,18 @@ from tests.builders.programs import needs, wait_until
 pytestmark = [needs("openssl"), needs("echoscu")]
 
 
-@pytest.fixture
-def server_tls(certificates):
-    return tls.server_context(
-        certificate=certificates.server, key=certificates.server_key, trusted=certificates.authority
-    )
-
-
-@pytest.fixture
-def client_tls(certificates):
-    return tls.client_context(
-        trusted=certificates.authority, certificate=certificates.client, key=certificates.client_key
-    )
-
-
-def _dcmtk_identity(certificates):
-    return ("+tls", certificates.client_key, certificates.client, "+cf", certificates.authority)
-
-
-def test_dcmtk_sends_over_tls(listen, server_tls, certificates, series):
+def test_dcmtk_sends_over_tls(listen, server_tls, dcmtk_identity, series):
     inbox = Inbox()
-    outcome = dcmtk.storescu(listen(receive=inbox, tls=server_tls).port, series, *_dcmtk_identity(certificates))
+    outcome = dcmtk.storescu(listen(receive=inbox, tls=server_tls).port, series, *dcmtk_identity)
     assert outcome.status == 0, outcome.text
     assert [item.encoded_dataset for item in inbox.instances] == [encoded_dataset(path) for path in series]
 
 
-def test_a_silent_client_does_not_keep_others_out(listen, server_tls, certificates):
+def test_a_silent_client_does_not_keep_others_out(listen, server_tls, dcmtk_identity):
     port = listen(tls=server_tls, tls_handshake_timeout_s=1.0).port
     silent = [socket.create_connection((LOOPBACK, port)) for _ in range(3)]
     started = time.monotonic()
-    assert dcmtk.echoscu(port, *_dcmtk_identity(certificates)).status == 0
+    assert dcmtk.echoscu(port, *dcmtk_identity).status == 0
     assert time.monotonic() - started < 1.0
     for connection in silent:  # and is disconnected in the end
         connection.settimeout(5)
@@ -55,11 +37,11 @@ def test_a_silent_client_does_not_keep_others_out(listen, server_tls, certificat
         connection.close()
 
 
-def test_a_client_without_a_certificate_is_refused(listen, server_tls, certificates):
+def test_a_client_without_a_certificate_is_refused(listen, server_tls, certificates, dcmtk_identity):
     port = listen(tls=server_tls).port
     assert dcmtk.echoscu(port, "+tla", "+cf", certificates.authority).status != 0
     assert dcmtk.echoscu(port).status != 0  # nor is plain DICOM understood
-    assert dcmtk.echoscu(port, *_dcmtk_identity(certificates)).status == 0
+    assert dcmtk.echoscu(port, *dcmtk_identity).status == 0
 
 
 def test_a_certificate_of_another_authority_is_refused(listen, server_tls, certificates, tmp_path):
@@ -103,3 +85,65 @@ def test_a_handshake_that_ends_after_the_listener_stopped_leads_to_nothing(liste
         assert time.monotonic() - started < 3
         with client_tls.wrap_socket(connection, server_hostname=LOOPBACK) as late:
             assert late.recv(1) == b""
+
+
+@pytest.mark.parametrize("profile", ["+py", "+px", "+pz"], ids=["non-downgrading", "BCP 195", "extended"])
+def test_dcmtk_is_understood_in_each_of_its_bcp_195_profiles(listen, server_tls, dcmtk_identity, profile):
+    outcome = dcmtk.echoscu(listen(tls=server_tls).port, profile, *dcmtk_identity)
+    assert outcome.status == 0, outcome.text
+
+
+def _s_client(port, certificates, *options, with_identity=True):
+    """What openssl's client says of a connection."""
+    identity = ("-cert", certificates.client, "-key", certificates.client_key) if with_identity else ()
+    return dcmtk.run(
+        "openssl", "s_client", "-connect", f"{LOOPBACK}:{port}", "-CAfile", certificates.authority, *identity, *options
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("-tls1_3",), "TLSv1.3"),
+        (("-tls1_2",), "ECDHE-RSA-AES256-GCM-SHA384"),
+        (("-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"), "ECDHE-RSA-AES128-GCM-SHA256"),
+    ],
+    ids=["1.3", "1.2", "the suite that the standard demands"],
+)
+def test_tls_of_bcp_195_is_negotiated(listen, server_tls, certificates, options, said):
+    outcome = _s_client(listen(tls=server_tls).port, certificates, *options)
+    assert said in outcome.text
+    assert "Verify return code: 0 (ok)" in outcome.text
+
+
+_WEAK = ("-cipher", "ALL:@SECLEVEL=0")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-tls1_1", *_WEAK),
+        ("-tls1", *_WEAK),
+        ("-tls1_2", "-cipher", "AES128-GCM-SHA256"),
+        ("-tls1_2", "-cipher", "ECDHE-RSA-AES128-SHA256"),
+        ("-tls1_2", "-cipher", "DHE-RSA-AES128-GCM-SHA256"),
+        ("-tls1_2", "-cipher", "ADH:AECDH:@SECLEVEL=0"),
+    ],
+    ids=["TLS 1.1", "TLS 1.0", "no forward secrecy", "no authenticated encryption", "finite fields", "anonymous"],
+)
+def test_nobody_can_talk_the_listener_down(listen, server_tls, certificates, options):
+    text = _s_client(listen(tls=server_tls).port, certificates, *options).text
+    assert "Cipher is (NONE)" in text or "Cipher    : 0000" in text
+    assert "alert" in text  # it was the listener that refused
+
+
+def test_version_1_3_can_be_demanded(listen, certificates):
+    strict = tls.server_context(
+        certificate=certificates.server,
+        key=certificates.server_key,
+        trusted=certificates.authority,
+        minimum_version="1.3",
+    )
+    port = listen(tls=strict).port
+    assert "protocol version" in _s_client(port, certificates, "-tls1_2").text
+    assert "TLSv1.3" in _s_client(port, certificates, "-tls1_3").text

@@ -198,6 +198,58 @@ def test_a_loaded_configuration_does_not_show_its_password(load: Callable[..., C
     assert SECRET not in repr(config)
 
 
+WITH_PASSWORD = f"postgresql+psycopg://csf24:{SECRET}@db/csf24"
+WITHOUT = "postgresql+psycopg://csf24@db:5432/csf24?sslmode=require"
+
+
+@pytest.mark.parametrize("url", [WITH_PASSWORD, f"postgresql://csf24@db/csf24?password={SECRET}"])
+def test_a_password_in_the_file_is_refused_and_in_the_environment_taken(load: Callable[..., Config], url: str) -> None:
+    (problem,) = problems(load, f'[storage]\ndatabase = "{url}"')
+    assert problem.startswith("storage.database: found a password in the configuration file; accepted: a URL without")
+    assert SECRET not in problem
+    assert load(storage__database=url).storage.database == url
+
+
+def test_a_password_comes_from_a_file_of_its_own(load: Callable[..., Config], tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("p@ss/w:rd%\n")
+    text = f'[storage]\ndatabase = "{WITHOUT}"\ndatabase_password_file = "{file}"'
+    config = load(text)
+    assert config.storage.database == "postgresql+psycopg://csf24:p%40ss%2Fw%3Ard%25@db:5432/csf24?sslmode=require"
+    assert config.storage.ledger_url == config.storage.database
+    assert "p%40ss" not in repr(config)
+
+
+def test_a_password_file_that_cannot_be_used_is_named_without_its_content(
+    load: Callable[..., Config], tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    text = f'[storage]\ndatabase = "{WITHOUT}"\ndatabase_password_file = "{file}"'
+    assert "cannot be read" in problems(load, text)[0]
+    for content in ("", "\n", f"{SECRET}\nsecond line\n"):
+        file.write_text(content)
+        (problem,) = problems(load, text)
+        assert "does not hold one line" in problem and SECRET not in problem
+    file.write_text(SECRET)
+    (problem,) = problems(load, text.replace("csf24@db", "db"))
+    assert "without a user in storage.database" in problem
+    (problem,) = problems(load, f'[storage]\ndatabase_password_file = "{file}"', storage__database=WITH_PASSWORD)
+    assert "one of the two" in problem and SECRET not in problem
+
+
+@pytest.mark.parametrize("length", [20, 4000])
+def test_a_key_in_place_of_its_file_is_refused_without_quoting_it(load: Callable[..., Config], length: int) -> None:
+    pem = f"-----BEGIN PRIVATE KEY-----\\n{SECRET * length}\\n-----END PRIVATE KEY-----"
+    found = problems(load, f'[tls]\nkey = "{pem}"\ncertificate = "/nowhere.pem"')
+    assert any(problem.startswith("tls.key: found a key itself; accepted: the path") for problem in found)
+    assert SECRET not in "".join(found)
+
+
+def test_a_path_that_is_none_is_one_problem_among_others(load: Callable[..., Config]) -> None:
+    found = problems(load, f'[tls]\ntrusted = "{"x" * 4000}"')
+    assert any("which is no path" in problem for problem in found)
+
+
 def test_a_variable_spells_one_value_and_cannot_slip_in_another_key(load: Callable[..., Config]) -> None:
     (problem,) = problems(load, listener__port="104\nhost = 2")
     assert problem.startswith("listener.port (from CSF24_LISTENER__PORT): found '104")

@@ -162,3 +162,13 @@ def test_a_folder_without_the_right_to_write_is_refused(tmp_path: Path, monkeypa
 def test_a_rule_is_silent_about_keys_that_are_wrong_themselves(tmp_path: Path) -> None:
     text = '[listener]\nhost = "0.0.0.0"\ncalling_ae_titles = ["A TITLE LONGER THAN IT MAY BE"]'
     assert problem(tmp_path, text).startswith("listener.calling_ae_titles[0]: found 'A TITLE LONGER")
+
+
+def test_a_calling_address_is_a_network_of_one_who_may_call(tmp_path: Path) -> None:
+    text = '[listener]\ncalling_ae_titles = ["CT1"]\ncalling_addresses = '
+    given = '["CT1=10.1.2.3", "10.1.0.0/16", "fd00::/8"]'
+    assert load(tmp_path, text + given).listener.calling_addresses[0] == "CT1=10.1.2.3"
+    found = problem(tmp_path, text + '["MR1=10.1.2.3"]')
+    assert found.startswith("listener.calling_addresses: found 'MR1=10.1.2.3', whose AE title may not call")
+    for wrong in ("10.1.2.3/16", "CT1=ct1.hospital.example", "=10.1.2.3", ""):
+        assert "an IP address or a network" in problem(tmp_path, text + f'["{wrong}"]')

@@ -117,3 +117,12 @@ def test_no_case_and_no_series_is_named():
     assert "c00000000000" not in text
     assert BASELINE_UID not in text
     assert DELAYED_UID not in text
+
+
+def test_what_the_listener_refused_is_counted_by_kind_and_reason():
+    refused = {("association", "too_frequent"): 7, ("data", "instance_too_large"): 0}
+    found = samples(render(snapshot(refused=refused, associations=3)))
+
+    assert found["csf24_refused_total", "too_frequent", "association"] == 7
+    assert found["csf24_refused_total", "instance_too_large", "data"] == 0
+    assert found["csf24_associations",] == 3
