@@ -1,16 +1,17 @@
-"""Prints every table; ``python -m tests.benchmarks [registration] [stages] [ingest]`` picks some."""
+"""Prints every table; ``python -m tests.benchmarks [registration] [stages] [ingest] [gate]`` picks some."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import ingest, registration, stages
+from tests.benchmarks import gate, ingest, registration, stages
 
 TABLES: dict[str, Callable[[], None]] = {
     "registration": registration.main,
     "stages": stages.main,
     "ingest": ingest.main,
+    "gate": gate.main,
 }
 
 

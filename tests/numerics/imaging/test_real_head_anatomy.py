@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from service.imaging import quality
+from service.imaging import quality, quality_pair, quality_scan, quality_tracer
 from service.imaging.anatomy import find_anatomy
 from service.imaging.normalisation import measure_orbital_fat
 from service.imaging.registration import register
@@ -29,11 +29,11 @@ def _verdicts(head, delayed, anatomy, registration):
     before = measure_orbital_fat(head, anatomy)
     after = measure_orbital_fat(delayed, anatomy, registration.transform)
     return (
-        quality.check_volume(head)
-        + quality.check_anatomy(head, anatomy)
-        + quality.check_registration(registration, pair, anatomy, delayed.grid)
-        + quality.check_normalisation(pair, anatomy, fat_baseline=before, fat_delayed=after)
-        + quality.check_tracer(pair, anatomy, fat_baseline=before.median, fat_delayed=after.median)
+        quality_scan.check_volume(head)
+        + quality_scan.check_anatomy(head, anatomy)
+        + quality_pair.check_registration(registration, pair, anatomy, delayed.grid)
+        + quality_pair.check_normalisation(pair, anatomy, fat_baseline=before, fat_delayed=after)
+        + quality_tracer.check_tracer(pair, anatomy, fat_baseline=before.median, fat_delayed=after.median)
     )
 
 
