@@ -16,6 +16,7 @@ _NOISE_SPACING_MM, _NOISE_CUBE_MM, _MAD_OF_NORMAL = 1.0, 70.0, 0.6745
 _SPECTRA = 6  # slices
 _FILLED_PERCENTILE = 90.0  # zero-filling to twice the matrix leaves a quarter of the spectrum filled
 _MIDDLE_OF_SPECTRUM = 0.06  # cycles per voxel; anatomy lies within
+_EDGE_MM, _TISSUE = 2.0, 0.3  # of the brain's signal
 _FROM_THE_HEAD_MM, _AIR_EVERY = 12.0, 2  # every second voxel along each axis is enough
 
 
@@ -105,6 +106,10 @@ def check_scan(
     """
     brain = seen[anatomy.brain & ~anatomy.csf & (seen > 0)]
     signal = float(np.median(brain)) if brain.size >= SMALLEST_REGION else float("nan")
+    up, left = anatomy.axial.normal, anatomy.midsagittal.normal
+    up_and_back = np.array([up, np.cross(up, left)])
+    if transform is not None:
+        up_and_back = up_and_back @ transform.matrix[:3, :3].T
     below = anatomy.brain_centre - np.outer(np.arange(120.0), anatomy.axial.normal)
     centre_down = below if transform is None else transform.map(below)
     near = shrink(volume, _NOISE_SPACING_MM)
@@ -115,6 +120,7 @@ def check_scan(
             judge("SPIKE_NOISE", strongest_line(near), series),
             judge("AIR_NOT_DARK", _uneven_air(seen, anatomy) / signal, series),
             judge("BASE_CUT", _run_inside(volume.grid, centre_down), series),
+            judge("HEAD_AT_EDGE", _tissue_at_edge(near, signal, up_and_back), series),
         ]
     )
 
@@ -166,6 +172,24 @@ def _uneven_air(seen: Float32, anatomy: Anatomy) -> float:
         return 0.0
     low, high = np.percentile(air, [5, 99])
     return float(high - low)
+
+
+def _tissue_at_edge(near: Volume, signal: float, directions: Float64) -> float:
+    """The largest area of tissue, cm2, on the faces of the field of view that look in these directions (N, 3).
+
+    A head that is folded over reaches the face that it comes in at; one that is whole reaches neither upper nor rear.
+    """
+    areas = []
+    for direction in directions:
+        along = near.grid.directions.T @ direction
+        axis = int(np.argmax(np.abs(along)))
+        spacing = near.grid.spacing
+        lines = np.moveaxis(near.array, 2 - axis, 0)
+        layers = max(1, round(_EDGE_MM / spacing[axis]))
+        face = (lines[-layers:] if along[axis] > 0 else lines[:layers]).mean(axis=0)
+        tissue = float(np.count_nonzero(face > _TISSUE * signal))
+        areas.append(tissue * float(np.prod(spacing)) / spacing[axis] / 100 if signal > 0 else float("nan"))
+    return max(areas)
 
 
 def _run_inside(grid: Grid, points: Float64) -> float:

@@ -1,8 +1,8 @@
 """The quality gate on sound pairs and on every fault: what is refused, by which code, and what slips through.
 
 Simulated faults on real, bent and drawn heads; each head is in the tuning half, on which limits were set, or held out.
-``CSF24_EXTRA_HEADS`` names a folder of further ``.nii.gz`` heads, ``CSF24_GATE_FAULTS`` picks faults by their names'
-beginnings, ``CSF24_GATE_VALUES=1`` prints every figure's range.
+``CSF24_EXTRA_HEADS`` names a folder of further ``.nii.gz`` heads, ``CSF24_GATE_FAULTS`` picks faults and
+``CSF24_GATE_HEADS`` heads by their names' beginnings, ``CSF24_GATE_VALUES=1`` prints every figure's range.
 """
 
 from __future__ import annotations
@@ -288,7 +288,10 @@ def main() -> None:
     wanted = tuple(filter(None, os.environ.get("CSF24_GATE_FAULTS", "").split(",")))
     results = Results()
     previous: Case | None = None
+    heads = tuple(filter(None, os.environ.get("CSF24_GATE_HEADS", "").split(",")))
     for number, candidate in enumerate(candidates(Path(extra) if extra else None)):
+        if heads and not candidate.name.startswith(heads):
+            continue
         try:
             cases = _sound(candidate, number)
         except (InputRefused, ValueError) as why:

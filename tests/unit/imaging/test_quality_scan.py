@@ -78,6 +78,24 @@ def test_a_field_of_view_that_ends_above_the_skull_base_is_rejected(baseline, an
     assert "BASE_CUT" in codes(quality_scan.check_scan(cut, seen, anatomy, series="baseline"))
 
 
+@pytest.mark.parametrize("axis", [0, 1], ids=["neck on vertex", "nose on occiput"])
+def test_a_head_folded_over_is_rejected(axis, baseline, anatomy):
+    folded = faults.folded(baseline, axis, 30, from_end=False)
+    seen = resample(folded, anatomy.grid, antialias=True).array
+    assert "HEAD_AT_EDGE" in codes(quality_scan.check_scan(folded, seen, anatomy, series="baseline"))
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 0, 1)])
+def test_the_edges_are_found_whatever_the_slices(order, baseline, anatomy):
+    """Axial, coronal, sagittal: the neck that leaves the field of view below is not held against any."""
+    affine = baseline.grid.affine.copy()
+    affine[:3, :3] = affine[:3, [2 - order[2], 2 - order[1], 2 - order[0]]]
+    array = baseline.array.transpose(order)
+    turned = Volume(array, Grid((array.shape[0], array.shape[1], array.shape[2]), affine))
+    seen = resample(turned, anatomy.grid, antialias=True).array
+    assert "HEAD_AT_EDGE" not in codes(quality_scan.check_scan(turned, seen, anatomy, series="baseline"))
+
+
 def test_noise_is_measured_in_its_own_units():
     grid = Grid.axis_aligned((90, 90, 90), 1.0, (0, 0, 0))
     k = np.indices(grid.shape)[0]
