@@ -66,7 +66,7 @@ class Case:
 
 def _field_of_view(subject: Subject) -> Grid:
     """Smaller than `second_scan`'s own, for speed."""
-    return Grid.axis_aligned((156, 160, 128), 1.5, subject.centre - [0.0, 0.0, 20.0])
+    return Grid.axis_aligned((168, 168, 128), 1.5, subject.centre - [0.0, 0.0, 14.0])
 
 
 Pair = tuple[Volume, Volume]
