@@ -6,7 +6,7 @@ Simulated, all of it: k-space faults act on the magnitude image, and contrasts a
 from __future__ import annotations
 
 import numpy as np
-from scipy import fft
+from scipy import fft, ndimage
 
 from service.imaging.resampling import resample
 from service.imaging.rigid import RigidTransform
@@ -87,8 +87,6 @@ def folded(volume: Volume, axis: int, mm: float, *, from_end: bool) -> Volume:
 
 def blurred(volume: Volume, sigma_mm: float) -> Volume:
     """As long small motion does."""
-    from scipy import ndimage  # noqa: PLC0415
-
     sigma = [sigma_mm / s for s in reversed(volume.grid.spacing)]
     return volume.with_array(ndimage.gaussian_filter(volume.array, sigma))
 
