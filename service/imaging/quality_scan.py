@@ -13,6 +13,7 @@ from service.imaging.volume import Float32, Float64, Grid, Volume
 
 _CORTEX_MM, _DEEP_MM = (1.0, 7.0), (12.0, 30.0)  # under the brain's hull
 _NOISE_SPACING_MM, _NOISE_CUBE_MM, _MAD_OF_NORMAL = 1.0, 70.0, 0.6745
+_HIGHEST_SNR = 1000.0  # denoised images come without any
 _SPECTRA = 6  # slices
 _FILLED_PERCENTILE = 90.0  # zero-filling to twice the matrix leaves a quarter of the spectrum filled
 _MIDDLE_OF_SPECTRUM = 0.06  # cycles per voxel; anatomy lies within
@@ -116,7 +117,7 @@ def check_scan(
     noise = noise_level(near, centre_down[0])
     return report(
         [
-            judge("LOW_SNR", signal / noise if noise > 0 else float("inf"), series),
+            judge("LOW_SNR", signal / max(noise, signal / _HIGHEST_SNR), series),
             judge("SPIKE_NOISE", strongest_line(near), series),
             judge("AIR_NOT_DARK", _uneven_air(seen, anatomy) / signal, series),
             judge("BASE_CUT", _run_inside(volume.grid, centre_down), series),
