@@ -1,6 +1,6 @@
 """The quality gate on sound pairs and on every fault: what is refused, by which code, and what slips through.
 
-Simulated faults on real, bent and drawn heads; each head is in the tuning half, on which limits were set, or held out.
+Simulated faults on real and drawn heads; each head is in the tuning half, on which limits were set, or held out.
 ``CSF24_EXTRA_HEADS`` names a folder of further ``.nii.gz`` heads, ``CSF24_GATE_FAULTS`` picks faults and
 ``CSF24_GATE_HEADS`` heads by their names' beginnings, ``CSF24_GATE_VALUES=1`` prints every figure's range.
 """
@@ -210,16 +210,28 @@ FAULTS = [
     Fault(name="no tracer, shaded", make=lambda c: (c.baseline, c.again(basal=0.0, bias=0.15))),
     Fault(name="excess tracer", make=lambda c: (c.baseline, c.again(basal=3.5))),
     Fault(name="intravenous", make=lambda c: (c.baseline, _intravenous(c))),
-    Fault(name="T2", make=lambda c: _both(c, faults.T2)),
-    Fault(name="FLAIR", make=lambda c: _both(c, faults.FLAIR)),
-    Fault(name="proton density", make=lambda c: _both(c, faults.PROTON_DENSITY)),
-    Fault(name="delayed FLAIR", make=lambda c: (c.baseline, faults.contrast(c.delayed, c.brain_later, faults.FLAIR))),
-    Fault(name="delayed T2", make=lambda c: (c.baseline, faults.contrast(c.delayed, c.brain_later, faults.T2))),
-    Fault(name="inverted", make=_unlike(lambda v, s: faults.inverted(v))),
-    Fault(name="label map", make=_unlike(lambda v, s: v.with_array(np.rint(np.clip(v.array / s, 0, 3) * 4)))),
-    Fault(name="phantom", make=_unlike(lambda v, s: faults.sphere(v.grid, s)), still=False),
-    Fault(name="thighs", make=_unlike(lambda v, s: faults.thighs(v.grid, s)), still=False),
-    Fault(name="thick slices", make=_unlike(lambda v, s: faults.thick_slices(v, 5.0))),
+    Fault(name="T2", alternates=True, make=lambda c: _both(c, faults.T2)),
+    Fault(name="FLAIR", alternates=True, make=lambda c: _both(c, faults.FLAIR)),
+    Fault(name="proton density", alternates=True, make=lambda c: _both(c, faults.PROTON_DENSITY)),
+    Fault(
+        name="delayed FLAIR",
+        alternates=True,
+        make=lambda c: (c.baseline, faults.contrast(c.delayed, c.brain_later, faults.FLAIR)),
+    ),
+    Fault(
+        name="delayed T2",
+        alternates=True,
+        make=lambda c: (c.baseline, faults.contrast(c.delayed, c.brain_later, faults.T2)),
+    ),
+    Fault(name="inverted", alternates=True, make=_unlike(lambda v, s: faults.inverted(v))),
+    Fault(
+        name="label map",
+        alternates=True,
+        make=_unlike(lambda v, s: v.with_array(np.rint(np.clip(v.array / s, 0, 3) * 4))),
+    ),
+    Fault(name="phantom", alternates=True, make=_unlike(lambda v, s: faults.sphere(v.grid, s)), still=False),
+    Fault(name="thighs", alternates=True, make=_unlike(lambda v, s: faults.thighs(v.grid, s)), still=False),
+    Fault(name="thick slices", alternates=True, make=_unlike(lambda v, s: faults.thick_slices(v, 5.0))),
     *_scan_faults(),
 ]
 

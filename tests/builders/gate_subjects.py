@@ -1,4 +1,4 @@
-"""The heads on which the quality gate is tried: real ones, bent ones, drawn ones; each in one half, never in both.
+"""The heads on which the quality gate is tried: real ones and drawn ones; each in one half, never in both.
 
 Limits were set with a look at the tuning half only. Of extra heads single scans were looked at, for noise, spikes, air
 and edges; their pairs were not.
@@ -20,7 +20,7 @@ from tests.builders.second_scan import Conditions, Subject, real_subject
 from training.simulate.cohort import scanner_grid
 from training.simulate.heads import draw_shape, make_head
 from training.simulate.signal import Visit, draw_protocol, relaxation_maps, scan
-from training.simulate.templates import bend, load_template, read_nifti
+from training.simulate.templates import read_nifti
 from training.simulate.tissues import BRAIN, FLUID
 
 COLIN27 = Path("/usr/share/mricron/templates/ch2.nii.gz")
@@ -39,7 +39,6 @@ def candidates(extra: Path | None = None) -> Iterator[Candidate]:
     """All heads on this machine, those of the folder `extra` among them."""
     if COLIN27.exists():
         yield Candidate(name="Colin27", half="tuning", make=lambda: real_subject(read_nifti(COLIN27)))
-        yield Candidate(name="bent Colin27", half="tuning", make=lambda: bent_subject(1))
     if FOLDER.is_dir():
         yield Candidate(name="Philips", half="tuning", make=lambda: real_subject(load_real_head()))
     for seed in (1, 2, 3):
@@ -51,12 +50,6 @@ def candidates(extra: Path | None = None) -> Iterator[Candidate]:
             half="held out",
             make=lambda path=path: real_subject(read_nifti(path)),
         )
-
-
-def bent_subject(seed: int) -> Subject:
-    """Colin27 with other proportions, ventricles and grey scale."""
-    head = bend(load_template(COLIN27), np.random.default_rng([24, seed]))
-    return real_subject(Volume(1000 * head.unenhanced, head.head.grid))
 
 
 def simulated_subject(seed: int) -> Subject:
