@@ -126,7 +126,7 @@ LIMITS: dict[str, Limit] = {
     "FLUID_BRIGHT": Limit(
         message="The baseline has no dark fluid: it already holds tracer, or is not T1-weighted. Choose an "
         "unenhanced baseline.",
-        why="21 real heads 0-0.48, drawn 0.23-0.38; 0.05 mM in all fluid 0.54-0.63, in one real head below 0.52",
+        why="21 real heads 0-0.48, drawn 0.23-0.38; 0.05 mM in all fluid 0.54-0.63, but in 3 of 6 heads < 0.52",
         highest=0.52,
         unit="x brain",
     ),
