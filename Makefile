@@ -44,7 +44,7 @@ lint: $(VENV)/.all ## ruff, mypy strict, import directions
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --config pyproject.toml
 
-bench: $(VENV)/.all $(VENV)/.peers ## registration beside SimpleITK, greedy and ANTs, the stages, the listener
+bench: $(VENV)/.all $(VENV)/.peers ## registration beside SimpleITK, greedy and ANTs, the stages, the listener, the gate
 	@$(BIN)/python -m tests.benchmarks
 
 clean: ## remove what make made

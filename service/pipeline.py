@@ -14,16 +14,11 @@ from service.cases import CaseOutcome
 from service.errors import InputRefused, Reason
 from service.imaging.anatomy import find_anatomy
 from service.imaging.normalisation import measure_orbital_fat
-from service.imaging.quality import (
-    QualityReport,
-    align,
-    check_anatomy,
-    check_normalisation,
-    check_prediction,
-    check_registration,
-    check_tracer,
-    check_volume,
-)
+from service.imaging.quality import QualityReport, align
+from service.imaging.quality_pair import check_normalisation, check_registration, check_two_scans
+from service.imaging.quality_prediction import check_prediction
+from service.imaging.quality_scan import check_anatomy, check_contrast, check_scan, check_volume
+from service.imaging.quality_tracer import check_tracer
 from service.imaging.recipe import prepare, restore
 from service.imaging.recipe_types import Anatomy, OrbitalFat, Registration, RestoredPrediction
 from service.imaging.reflux import Reflux, reflux
@@ -141,8 +136,9 @@ def convert(pair: VolumePair, predictor: Predictor, *, clock: Clock) -> Outcome:
 def _run(pair: VolumePair, predictor: Predictor, course: _Course) -> None:
     baseline, delayed = pair.baseline, pair.delayed
     with course.stage("checks"):
-        course.accept(check_volume(baseline))
-        course.accept(check_volume(delayed))
+        course.accept(check_volume(baseline, "baseline"))
+        course.accept(check_volume(delayed, "delayed"))
+        course.accept(check_two_scans(baseline, delayed))
     with course.stage("anatomy"):
         anatomy = course.anatomy = find_anatomy(baseline)
         course.accept(check_anatomy(baseline, anatomy))
@@ -150,7 +146,12 @@ def _run(pair: VolumePair, predictor: Predictor, course: _Course) -> None:
         registration = course.registration = register(baseline, delayed, centre=anatomy.brain_centre)
     with course.stage("checks"):
         aligned = align(baseline, delayed, registration.transform, anatomy)
-        course.accept(check_registration(registration, aligned, anatomy, delayed.grid))
+        course.accept(
+            check_contrast(aligned.before, anatomy)
+            + check_scan(baseline, aligned.before, anatomy, series="baseline")
+            + check_scan(delayed, aligned.after, anatomy, transform=registration.transform, series="delayed")
+            + check_registration(registration, aligned, anatomy, delayed.grid)
+        )
     with course.stage("normalisation"):
         fat_baseline = course.fat_baseline = measure_orbital_fat(baseline, anatomy)
         fat_delayed = course.fat_delayed = measure_orbital_fat(delayed, anatomy, registration.transform)

@@ -163,8 +163,8 @@ def test_a_case_without_an_injection_time_is_held_until_a_person_supplies_it(
     assert len(list(out.glob(f"{case.case_id}/predicted/*.dcm"))) == len(baseline)
 
 
-def _without_tracer(baseline: list[Path], late: pydicom.Dataset, folder: Path) -> list[Path]:
-    """Another patient, whose second scan shows the first one's head again: nothing was injected."""
+def _sent_twice(baseline: list[Path], late: pydicom.Dataset, folder: Path) -> list[Path]:
+    """Another patient, whose second series holds the pixels of the first under other times and UIDs."""
     written = []
     for path in baseline:
         for role in ("before", "after"):
@@ -187,19 +187,19 @@ def test_a_refusal_reaches_the_pacs_with_its_reason_and_other_cases_go_on(
     service: ServiceProcess, tmp_path: Path
 ) -> None:
     baseline, delayed = unpack_shipped(tmp_path / "patient")
-    unchanged = _without_tracer(baseline, pydicom.dcmread(delayed[0]), tmp_path / "other")
+    copied = _sent_twice(baseline, pydicom.dcmread(delayed[0]), tmp_path / "other")
     service.start()
-    send(service, unchanged, baseline, delayed)
+    send(service, copied, baseline, delayed)
     cases = service.await_settled(2)
     assert {case.state for case in cases} == {CaseState.DONE}
     assert {case.outcome for case in cases} == {CaseOutcome.PREDICTED, CaseOutcome.REFUSED}
     (refused,) = [case for case in cases if case.outcome is CaseOutcome.REFUSED]
-    assert "NO_TRACER" in [reason.code for reason in refused.reasons]
+    assert "SAME_PIXELS" in [reason.code for reason in refused.reasons]
     (notice,) = [d for d in received(service.pacs) if d.PatientID == "P2"]
     assert notice.SOPClassUID == pydicom.uid.SecondaryCaptureImageStorage
     assert notice.PhotometricInterpretation == "RGB"
     assert "NO PREDICTION" in notice.SeriesDescription.upper()
-    assert "NO_TRACER" in str(notice.get("ImageComments", "")) + str(notice.get("DerivationDescription", ""))
+    assert "SAME_PIXELS" in str(notice.get("ImageComments", "")) + str(notice.get("DerivationDescription", ""))
 
 
 EVERYTHING = """

@@ -1,4 +1,4 @@
-"""Prints every table; ``python -m tests.benchmarks [registration] [stages] [ingest]`` picks some.
+"""Prints every table; ``python -m tests.benchmarks [registration] [stages] [ingest] [gate]`` picks some.
 
 ``python -m tests.benchmarks fuzz [COUNT] [SEED]`` sends hostile input instead; its exit status is 1 after a crash.
 """
@@ -8,12 +8,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import fuzz, ingest, registration, stages
+from tests.benchmarks import fuzz, gate, ingest, registration, stages
 
 TABLES: dict[str, Callable[[], None]] = {
     "registration": registration.main,
     "stages": stages.main,
     "ingest": ingest.main,
+    "gate": gate.main,
 }
 
 

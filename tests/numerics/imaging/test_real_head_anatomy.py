@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from service.imaging import quality
+from service.imaging import quality, quality_pair, quality_scan, quality_tracer
 from service.imaging.anatomy import find_anatomy
 from service.imaging.normalisation import measure_orbital_fat
 from service.imaging.registration import register
@@ -30,11 +30,11 @@ def _verdicts(head, delayed, anatomy, registration):
     before = measure_orbital_fat(head, anatomy)
     after = measure_orbital_fat(delayed, anatomy, registration.transform)
     return (
-        quality.check_volume(head)
-        + quality.check_anatomy(head, anatomy)
-        + quality.check_registration(registration, pair, anatomy, delayed.grid)
-        + quality.check_normalisation(pair, anatomy, fat_baseline=before, fat_delayed=after)
-        + quality.check_tracer(pair, anatomy, fat_baseline=before.median, fat_delayed=after.median)
+        quality_scan.check_volume(head)
+        + quality_scan.check_anatomy(head, anatomy)
+        + quality_pair.check_registration(registration, pair, anatomy, delayed.grid)
+        + quality_pair.check_normalisation(pair, anatomy, fat_baseline=before, fat_delayed=after)
+        + quality_tracer.check_tracer(pair, anatomy, fat_baseline=before.median, fat_delayed=after.median)
     )
 
 
@@ -79,7 +79,7 @@ def test_without_tracer_only_that_is_said(head, anatomy):
     truth = RigidTransform.from_euler((4, 2, -3), (3, -5, 4), anatomy.brain_centre)
     delayed = delayed_from(head, truth, tracer=0.0)
     found = register(head, delayed, centre=anatomy.brain_centre)
-    assert {r.code for r in _verdicts(head, delayed, anatomy, found).rejections} == {"NO_TRACER"}
+    assert {r.code for r in _verdicts(head, delayed, anatomy, found).rejections} == {"NO_TRACER", "TRACER_IN_NOISE"}
 
 
 def test_another_head_is_refused_as_another_head(head, anatomy):

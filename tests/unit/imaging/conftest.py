@@ -1,5 +1,6 @@
 import pytest
 
+from service.imaging import quality
 from service.imaging.anatomy import find_anatomy
 from service.imaging.normalisation import measure_orbital_fat
 from service.imaging.rigid import RigidTransform
@@ -33,3 +34,8 @@ def delayed(grid):
     """1-2 h: tracer in the basal fluid, other gain, shading, moved."""
     head = Head(noise=0.02, seed=2, tracer={"basal": 0.2}, gain=1500.0, bias=0.05)
     return head_volume(head, grid, MOVED)
+
+
+@pytest.fixture(scope="session")
+def pair(baseline, delayed, anatomy):
+    return quality.align(baseline, delayed, MOVED, anatomy)

@@ -1,0 +1,118 @@
+"""Checks of the two series against each other: two scans, of one head, found without doubt, on one scale."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+
+from service.imaging.quality import SMALLEST_REGION, AlignedPair, Box, QualityReport, around_brain, judge, report
+from service.imaging.recipe_types import Anatomy, OrbitalFat, Registration
+from service.imaging.rigid import RigidTransform
+from service.imaging.volume import Float32, Grid, Mask, Volume
+
+_GRAIN, _GYRUS, _WIDER = 1, 2, 3  # voxels to each side of the middle one: means over 6, 10 and 14 mm at 2 mm
+_EVERY = 3  # slice and row: copies need not be compared in full
+
+
+def check_two_scans(baseline: Volume, delayed: Volume) -> QualityReport:
+    """Are these two measurements, or one series twice? Scaled, shifted or rounded copies count as one."""
+    return report([judge("SAME_PIXELS", shared_grain(baseline, delayed))])
+
+
+def check_registration(
+    registration: Registration, pair: AlignedPair, anatomy: Anatomy, delayed_grid: Grid
+) -> QualityReport:
+    """Is it the same head, and was it found without doubt?"""
+    transform, alike = registration.transform, local_agreement(pair, anatomy)
+    return report(
+        [
+            judge("ROTATION_TOO_LARGE", transform.angle_deg),
+            judge("REGISTRATION_INCONSISTENT", registration.inverse_consistency_mm),
+            judge("REGISTRATION_AMBIGUOUS", registration.two_start_mm),
+            judge("NOT_THE_SAME_HEAD", alike),
+            judge("STRUCTURE_DIFFERS", alike),
+            judge("SHARPNESS_DIFFERS", relative_sharpness(pair, anatomy)),
+            judge("DELAYED_COVERAGE", _coverage(delayed_grid, transform, anatomy)),
+        ]
+    )
+
+
+def check_normalisation(
+    pair: AlignedPair, anatomy: Anatomy, *, fat_baseline: OrbitalFat, fat_delayed: OrbitalFat
+) -> QualityReport:
+    """Can both series be divided by their orbital fat?"""
+    checks = [judge("FAT_SMALL", float(min(fat_baseline.voxels, fat_delayed.voxels)))]
+    for fat in (fat_baseline, fat_delayed):
+        checks.append(judge("FAT_VARIABLE", fat.coefficient_of_variation))
+        if np.isfinite(fat.left) and np.isfinite(fat.right):  # one side only: ORBITS_NOT_FOUND says so
+            checks.append(judge("FAT_ASYMMETRIC", abs(fat.left - fat.right) / fat.median))
+    tissue = anatomy.brain & ~anatomy.csf
+    before, after = float(np.median(pair.before[tissue])), float(np.median(pair.after[tissue]))
+    checks.append(judge("FAT_NOT_BRIGHT", fat_baseline.median / before if before > 0 else float("nan")))
+    drift = (fat_delayed.median / fat_baseline.median) / (after / before) if before > 0 < after else float("nan")
+    checks.append(judge("FAT_DRIFT", drift))
+    return report(checks)
+
+
+def shared_grain(one: Volume, other: Volume) -> float:
+    """Correlation of the steps from voxel to voxel; 1 = the same noise, 0 where the matrices differ.
+
+    Noise never repeats, so that two scans of a head that has not moved at all stay apart from a copy.
+    """
+    if one.array.shape != other.array.shape:
+        return 0.0
+    a, b = (np.diff(v.array[::_EVERY, ::_EVERY], axis=2).ravel() for v in (one, other))
+    return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else float("nan")
+
+
+def local_agreement(pair: AlignedPair, anatomy: Anatomy) -> float:
+    """Correlation over brain tissue of structure between 6 and 10 mm wide; 1 = the same structure.
+
+    Noise is averaged away, gain and shading cancel, and fluid, which tracer changes, is left out. The outline of the
+    head counts for nothing: two heads, or one and its mirror image, are outlined much alike.
+    """
+    box, tissue = _tissue(pair, anatomy)
+    if tissue.sum() < SMALLEST_REGION:
+        return float("nan")
+    a, b = (_structure(_alone(array[box], tissue), _GRAIN, _GYRUS)[tissue] for array in (pair.before, pair.after))
+    return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else float("nan")
+
+
+def relative_sharpness(pair: AlignedPair, anatomy: Anatomy) -> float:
+    """Fine over coarse structure of the delayed series, against that of the baseline; 1 = equally sharp."""
+    box, tissue = _tissue(pair, anatomy)
+    if tissue.sum() < SMALLEST_REGION:
+        return float("nan")
+    before, after = (
+        float(_structure(array[box], 0, _GRAIN)[tissue].std() / _structure(array[box], 0, _WIDER)[tissue].std())
+        for array in (pair.before, pair.after)
+    )
+    return after / before if before > 0 else float("nan")
+
+
+def _tissue(pair: AlignedPair, anatomy: Anatomy) -> tuple[Box, Mask]:
+    """The box around the brain, and in it the tissue that both series cover."""
+    box = around_brain(anatomy, 0.0)
+    return box, (anatomy.brain & ~anatomy.csf & (pair.after > 0))[box]
+
+
+def _alone(array: Float32, tissue: Mask) -> Float32:
+    """What is no tissue evened out, so that neither tracer nor skull reaches into the means."""
+    return np.where(tissue, array, np.median(array[tissue]))
+
+
+def _structure(array: Float32, inner: int, outer: int) -> Float32:
+    """Means over so many voxels to each side, less the means over a wider surrounding."""
+    image = sitk.GetImageFromArray(array)
+    narrow, wide = (
+        sitk.GetArrayFromImage(sitk.BoxMean(image, [radius] * 3)) if radius else array for radius in (inner, outer)
+    )
+    return np.asarray(narrow - wide, dtype=np.float32)
+
+
+def _coverage(delayed_grid: Grid, transform: RigidTransform, anatomy: Anatomy) -> float:
+    """Share of the brain that lies inside the delayed volume."""
+    points = anatomy.grid.to_world(np.argwhere(anatomy.brain)[:, ::-1])
+    ijk = delayed_grid.to_index(transform.map(points))
+    size = np.array(delayed_grid.shape[::-1])
+    return float(((ijk > -0.5) & (ijk < size - 0.5)).all(axis=1).mean()) if len(points) else float("nan")
