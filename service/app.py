@@ -273,9 +273,7 @@ class Service:
             required_bytes=config.storage.min_free_bytes,
             parts=lambda disk: self._parts(disk, watch, started_at),
         )
-        self.status_page = StatusServer(
-            page.host, page.port, source.snapshot, source.case, source.picture, config_path=self._config_path
-        )
+        self.status_page = StatusServer(page.host, page.port, source, config_path=self._config_path)
         with _explained("status_page", page.host, page.port):
             self.status_page.start()
         self._workings.callback(self.status_page.stop)

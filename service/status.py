@@ -11,19 +11,25 @@ from datetime import datetime
 from pathlib import Path
 from threading import Event, Thread
 
+from service.case_pictures import CasePictures
 from service.cases import Case, CaseState
 from service.errors import PeerUnavailable, StorageUnavailable
 from service.monitoring import report_facts
 from service.monitoring.snapshot import (
+    BrowsingView,
     CaseView,
     DeliveryView,
     DiskView,
     LedgerFigures,
     PeerView,
+    PlaneView,
+    SectionRequest,
     StatusSnapshot,
 )
 from service.network.peers import LocalEntity, Peer
 from service.network.storage_scu import echo
+from service.pictures.panels import SECTIONS
+from service.pictures.sections import count_of, middle_of, picture_size
 from service.report import Json
 from service.result_files import PREVIEW_NAME, REPORT_NAME
 from service.storage.case_rows import UnknownCase
@@ -90,6 +96,7 @@ class StatusSource:
         self._spool = spool
         self._required_bytes = required_bytes
         self._parts = parts
+        self._pictures = CasePictures()
 
     def snapshot(self) -> StatusSnapshot:
         """Now; a ledger that does not answer is part of the picture, not a failure of the page.
@@ -139,6 +146,9 @@ class StatusSource:
             facts=report_facts.fact_groups(report),
             timings_s=report_facts.stage_seconds(report),
             has_picture=(self._directory(case) / PREVIEW_NAME).is_file(),
+            checks=report_facts.checks(report),
+            browsing=self._browsing(case),
+            simulated_patient=report.get("simulated_patient") is True,
         )
 
     def picture(self, case_id: str) -> bytes | None:
@@ -147,6 +157,33 @@ class StatusSource:
             return (self._directory(self._ledger.cases.case(case_id)) / PREVIEW_NAME).read_bytes()
         except (UnknownCase, OSError):
             return None
+
+    def section(self, case_id: str, request: SectionRequest) -> bytes | None:
+        """One section of a case; None when there is none."""
+        try:
+            case = self._ledger.cases.case(case_id)
+        except UnknownCase:
+            return None
+        return self._pictures.section(self._directory(case), request)
+
+    def _browsing(self, case: Case) -> BrowsingView | None:
+        contents = self._pictures.contents(self._directory(case))
+        if contents is None:
+            return None
+        return BrowsingView(
+            layers=contents.layers,
+            planes=tuple(
+                PlaneView(
+                    name=name,
+                    count=count_of(name, contents),
+                    middle=middle_of(name, contents),
+                    width=picture_size(name, contents)[0],
+                    height=picture_size(name, contents)[1],
+                )
+                for name in SECTIONS
+            ),
+            registered=contents.registered,
+        )
 
     def _shown(self) -> tuple[Case, ...]:
         finished = (CaseState.DONE, CaseState.DISCARDED)

@@ -1,4 +1,4 @@
-"""The pages, rendered: records in, HTML out. Pure; they need no script, no cookie and nothing from elsewhere."""
+"""The pages, rendered: records in, HTML out. Pure; they work without scripts and take nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from service.cases import CaseOutcome, CaseState
 from service.monitoring import wording
+from service.monitoring.browse import OVERLAYS, TITLES, browse
 from service.monitoring.readiness import not_ready
 from service.monitoring.remedies import remedy
-from service.monitoring.snapshot import CaseView, PeerView, StatusSnapshot
+from service.monitoring.snapshot import CaseView, CheckView, PeerView, StatusSnapshot
 from service.monitoring.templating import environment
 
 _S = CaseState
@@ -27,6 +28,7 @@ _TONES: Mapping[str, str] = {
     CaseOutcome.REFUSED: "warn",
     "interrupted": "warn",
 }
+_FIRST = ("reject", "warn", "pass")
 _PICTURE_OF_PREDICTION = "Baseline, delayed and predicted 24 h image with the predicted increase, in three sections."
 _PICTURE_OF_REFUSAL = "What was received, in three sections; there is no prediction."
 
@@ -87,8 +89,14 @@ def render(snapshot: StatusSnapshot, *, refreshing: bool = True, config_path: st
     )
 
 
-def render_case(view: CaseView, *, config_path: str | None = None) -> str:
-    """The page of one case."""
+def render_case(view: CaseView, *, asked: Mapping[str, str] | None = None, config_path: str | None = None) -> str:
+    """The page of one case.
+
+    Parameters
+    ----------
+    asked
+        The query: which section of which plane, which overlay.
+    """
     refused = view.case.outcome is CaseOutcome.REFUSED
     return _ENVIRONMENT.get_template("case.html").render(
         view=view,
@@ -96,6 +104,12 @@ def render_case(view: CaseView, *, config_path: str | None = None) -> str:
         refused=refused,
         remedy=remedy(view, config_path),
         stages=_stages(view.timings_s),
+        browse=browse(view.case.case_id, view.browsing, asked or {}) if view.browsing else None,
+        overlays=OVERLAYS,
+        titles=TITLES,
+        checks=sorted(view.checks, key=lambda check: _FIRST.index(check.verdict)),
+        rejected=[check for check in view.checks if check.verdict == "reject"],
+        warned=[check for check in view.checks if check.verdict == "warn"],
         picture_text=_PICTURE_OF_PREDICTION if view.case.outcome is CaseOutcome.PREDICTED else _PICTURE_OF_REFUSAL,
     )
 
@@ -115,6 +129,10 @@ def case_label(view: CaseView) -> Label:
     if case.state is _S.SENDING and case.outcome is CaseOutcome.REFUSED:
         return Label(text="sending the refusal", tone="busy")
     return Label(text=case.state.value, tone=_TONES[case.state])
+
+
+def _check_label(check: CheckView) -> Label:
+    return Label(text=check.verdict, tone={"pass": "good", "warn": "warn", "reject": "bad"}[check.verdict])
 
 
 def _verdict(snapshot: StatusSnapshot, attention: list[CaseView]) -> Label:
@@ -165,4 +183,4 @@ def _stages(timings_s: Mapping[str, float]) -> tuple[Stage, ...]:
     return (*rows, Stage(name="in all", seconds=total, share=None))
 
 
-_ENVIRONMENT = environment({"label": case_label, "tone": lambda kind: _TONES.get(kind, "")})
+_ENVIRONMENT = environment({"label": case_label, "tone": lambda kind: _TONES.get(kind, ""), "verdict": _check_label})

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable
 from pathlib import PurePath
-from typing import TypeAlias
+from typing import Protocol
 
 import structlog
 from starlette.applications import Starlette
@@ -19,19 +18,38 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import Csf24Error, Reason
 from service.monitoring import metrics, page
+from service.monitoring.browse import TITLES
 from service.monitoring.readiness import not_ready
-from service.monitoring.snapshot import CaseView, StatusSnapshot
-from service.monitoring.templating import STYLE_HASH
+from service.monitoring.snapshot import CaseView, SectionRequest, StatusSnapshot
+from service.monitoring.templating import SCRIPT_HASH, STYLE_HASH
 
-TakeSnapshot: TypeAlias = Callable[[], StatusSnapshot]
-FindCase: TypeAlias = Callable[[str], CaseView | None]
-FindPicture: TypeAlias = Callable[[str], bytes | None]
+
+class Sources(Protocol):
+    """What the pages show; a `Csf24Error` from one is answered 503."""
+
+    def snapshot(self) -> StatusSnapshot:
+        """The service now."""
+        ...
+
+    def case(self, case_id: str, /) -> CaseView | None:
+        """One case; None when there is none."""
+        ...
+
+    def picture(self, case_id: str, /) -> bytes | None:
+        """Its preview."""
+        ...
+
+    def section(self, case_id: str, request: SectionRequest, /) -> bytes | None:
+        """One section of its images."""
+        ...
+
 
 _log = structlog.get_logger()
+_LARGEST_INDEX = 9999
 _CASE_ID = re.compile(r"c[0-9a-f]{12}")  # see `service.cases.digest_id`
 _SECURITY_HEADERS = {
-    "Content-Security-Policy": f"default-src 'none'; style-src '{STYLE_HASH}'; img-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": f"default-src 'none'; style-src '{STYLE_HASH}'; script-src '{SCRIPT_HASH}'; "
+    "img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -45,18 +63,12 @@ class Routes:
 
     Parameters
     ----------
-    snapshot, case, picture
-        Sources; the last two give None for what there is not. A `Csf24Error` from one is answered 503.
     config_path
         Of the configuration file, for the commands that the pages spell out.
     """
 
-    def __init__(
-        self, *, snapshot: TakeSnapshot, case: FindCase, picture: FindPicture, config_path: str | None = None
-    ) -> None:
-        self._snapshot = snapshot
-        self._case = case
-        self._picture = picture
+    def __init__(self, sources: Sources, *, config_path: str | None = None) -> None:
+        self._sources = sources
         self._config_path = config_path
 
     def application(self) -> ASGIApp:
@@ -67,6 +79,7 @@ class Routes:
                     Route("/", self.status),
                     Route("/cases/{case_id}", self.case),
                     Route("/cases/{case_id}/preview.png", self.preview),
+                    Route("/cases/{case_id}/sections/{view}/{plane}/{index:int}.png", self.section),
                     Route("/healthz", self.alive),
                     Route("/readyz", self.ready),
                     Route("/metrics", self.metrics),
@@ -78,18 +91,29 @@ class Routes:
     def status(self, request: Request) -> Response:
         """All cases."""
         refreshing = request.query_params.get("refresh") != "off"
-        return HTMLResponse(page.render(self._snapshot(), refreshing=refreshing, config_path=self._config_path))
+        return HTMLResponse(page.render(self._sources.snapshot(), refreshing=refreshing, config_path=self._config_path))
 
     def case(self, request: Request) -> Response:
         """One case."""
-        view = self._case(_case_id(request))
+        view = self._sources.case(_case_id(request))
         if view is None:
             raise HTTPException(404)
-        return HTMLResponse(page.render_case(view, config_path=self._config_path))
+        return HTMLResponse(page.render_case(view, asked=request.query_params, config_path=self._config_path))
 
     def preview(self, request: Request) -> Response:
         """The picture of one case."""
-        picture = self._picture(_case_id(request))
+        picture = self._sources.picture(_case_id(request))
+        if picture is None:
+            raise HTTPException(404)
+        return Response(picture, media_type="image/png")
+
+    def section(self, request: Request) -> Response:
+        """One section of a case's images."""
+        wanted = request.path_params
+        if wanted["view"] not in TITLES or wanted["index"] > _LARGEST_INDEX:
+            raise HTTPException(404)
+        asked = SectionRequest(view=wanted["view"], plane=wanted["plane"], index=wanted["index"])
+        picture = self._sources.section(_case_id(request), asked)
         if picture is None:
             raise HTTPException(404)
         return Response(picture, media_type="image/png")
@@ -101,7 +125,7 @@ class Routes:
     def ready(self, _: Request) -> Response:
         """200, or 503 with every reason why no patient can be received or filed."""
         try:
-            reasons = not_ready(self._snapshot())
+            reasons = not_ready(self._sources.snapshot())
         except Csf24Error as fault:
             reasons = (Reason(code="STATUS_UNAVAILABLE", message=str(fault)),)
         listed = [
@@ -112,7 +136,7 @@ class Routes:
 
     def metrics(self, _: Request) -> Response:
         """For Prometheus."""
-        return Response(metrics.render(self._snapshot()), headers={"Content-Type": metrics.CONTENT_TYPE})
+        return Response(metrics.render(self._sources.snapshot()), headers={"Content-Type": metrics.CONTENT_TYPE})
 
 
 class _Border:

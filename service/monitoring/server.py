@@ -7,7 +7,7 @@ from threading import Thread
 
 import uvicorn
 
-from service.monitoring.routes import FindCase, FindPicture, Routes, TakeSnapshot
+from service.monitoring.routes import Routes, Sources
 
 _GRACE_S = 3
 _MAX_CONNECTIONS = 200
@@ -20,7 +20,7 @@ class StatusServer:
     ----------
     host, port
         Where to listen; port 0 takes a free one.
-    snapshot, case, picture, config_path
+    sources, config_path
         See `service.monitoring.routes.Routes`; the sources are called from several threads.
     """
 
@@ -28,14 +28,12 @@ class StatusServer:
         self,
         host: str,
         port: int,
-        snapshot: TakeSnapshot,
-        case: FindCase,
-        picture: FindPicture,
+        sources: Sources,
         *,
         config_path: str | None = None,
     ) -> None:
         self._address = (host, port)
-        routes = Routes(snapshot=snapshot, case=case, picture=picture, config_path=config_path)
+        routes = Routes(sources, config_path=config_path)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 routes.application(),

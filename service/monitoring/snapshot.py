@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 from service.cases import Case, CaseEvent, CaseState
 from service.errors import Reason
@@ -33,6 +34,54 @@ class DeliveryView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckView:
+    """One acceptance check; `measures` says in words what its figure is."""
+
+    code: str
+    measures: str
+    measured: float | None
+    limit: str
+    verdict: Literal["pass", "warn", "reject"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneView:
+    """Sections in one plane, 1 mm apart: how many, the one through the brain's centre, and their pictures' size."""
+
+    name: str
+    count: int
+    middle: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrowsingView:
+    """What can be leafed through.
+
+    Attributes
+    ----------
+    layers
+        Names of volumes, in the order they are shown.
+    registered
+        The delayed scan lies on the baseline; otherwise where the scanner had it.
+    """
+
+    layers: tuple[str, ...]
+    planes: tuple[PlaneView, ...]
+    registered: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SectionRequest:
+    """One picture: a layer or an overlay (`view`), a plane, and the number of the section, from 0."""
+
+    view: str
+    plane: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CaseView:
     """A case with what is known beside the ledger's row.
 
@@ -46,6 +95,12 @@ class CaseView:
         Seconds per stage in the order of the stages, without a total; empty until converted.
     has_picture
         A preview can be fetched.
+    checks
+        In the order they were made.
+    browsing
+        None when there are no volumes to leaf through.
+    simulated_patient
+        The scans are our simulator's; no patient exists.
     """
 
     case: Case
@@ -56,6 +111,9 @@ class CaseView:
     facts: tuple[FactGroup, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
     has_picture: bool = False
+    checks: tuple[CheckView, ...] = ()
+    browsing: BrowsingView | None = None
+    simulated_patient: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
