@@ -15,6 +15,7 @@ from threading import Event
 import structlog
 
 from service.addresses import address_fault, bind_fault_text
+from service.case_actions import CaseActions
 from service.cases import Case, CaseState
 from service.config import Config
 from service.delivery import Delivery
@@ -50,7 +51,7 @@ from service.network.tls import server_context
 from service.status import PeerWatch, StatusSource
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
-from service.wiring import converter_with, load_model, local_entity, pairing_policy, peers
+from service.wiring import converter_with, load_model, local_entity, page_access, page_tls, pairing_policy, peers
 
 _STOP_S = 2.0
 """How long an orderly end waits for the step in work. A conversion takes longer and a container's grace is 10 s, so
@@ -273,7 +274,15 @@ class Service:
             required_bytes=config.storage.min_free_bytes,
             parts=lambda disk: self._parts(disk, watch, started_at),
         )
-        self.status_page = StatusServer(page.host, page.port, source, config_path=self._config_path)
+        self.status_page = StatusServer(
+            page.host,
+            page.port,
+            source,
+            access=page_access(config, self._now),
+            actions=CaseActions(self.ledger, config, self._now),
+            tls=page_tls(config),
+            config_path=self._config_path,
+        )
         with _explained("status_page", page.host, page.port):
             self.status_page.start()
         self._workings.callback(self.status_page.stop)

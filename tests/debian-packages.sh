@@ -6,6 +6,7 @@ wanted=""
 command -v Orthanc >/dev/null 2>&1 || [ -x /usr/sbin/Orthanc ] || wanted="$wanted orthanc"
 command -v storescu >/dev/null 2>&1 || wanted="$wanted dcmtk"
 command -v dciodvfy >/dev/null 2>&1 || wanted="$wanted dicom3tools"
+command -v chromium >/dev/null 2>&1 || wanted="$wanted chromium"
 [ -z "$wanted" ] && exit 0
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
   echo "not installed:$wanted (tests that need them will skip; as root: apt-get install$wanted)"

@@ -33,6 +33,19 @@ def _host(text: str) -> str:
     return text
 
 
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError("an IP address, e.g. 10.20.1.7") from None
+
+
+def _header_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", text):
+        raise ValueError("1 to 64 letters, digits or '-'")
+    return text
+
+
 def _name(text: str) -> str:
     if not _NAME.fullmatch(text):
         raise ValueError("1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit")
@@ -56,6 +69,8 @@ def is_loopback(host: str) -> bool:
 # Strict, since a TOML file has types: port = "11112" or promiscuous = 1 are mistakes worth hearing about.
 AETitle = Annotated[str, AfterValidator(_ae_title)]
 Host = Annotated[str, AfterValidator(_host)]
+Address = Annotated[str, AfterValidator(_address)]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
 Name = Annotated[str, AfterValidator(_name)]
 Flag = Annotated[bool, Strict()]
 Port = Annotated[int, Strict(), Field(ge=1, le=65535)]

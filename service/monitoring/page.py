@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from service.cases import CaseOutcome, CaseState
 from service.monitoring import wording
+from service.monitoring.access import ANYBODY, Visitor
 from service.monitoring.browse import OVERLAYS, TITLES, browse
 from service.monitoring.readiness import not_ready
-from service.monitoring.remedies import remedy
-from service.monitoring.snapshot import CaseView, CheckView, PeerView, StatusSnapshot
+from service.monitoring.remedies import possible_actions, remedy
+from service.monitoring.snapshot import CaseView, CheckView, PeerView, SeriesChoice, StatusSnapshot
 from service.monitoring.templating import environment
 
 _S = CaseState
@@ -62,7 +63,13 @@ class Health:
     no_peers: Label
 
 
-def render(snapshot: StatusSnapshot, *, refreshing: bool = True, config_path: str | None = None) -> str:
+def render(
+    snapshot: StatusSnapshot,
+    *,
+    refreshing: bool = True,
+    config_path: str | None = None,
+    visitor: Visitor = ANYBODY,
+) -> str:
     """The page of all cases.
 
     Parameters
@@ -86,24 +93,37 @@ def render(snapshot: StatusSnapshot, *, refreshing: bool = True, config_path: st
         finished=finished,
         finished_in_all=_finished_in_all(snapshot, len(finished)),
         refreshing=refreshing,
+        visitor=visitor,
     )
 
 
-def render_case(view: CaseView, *, asked: Mapping[str, str] | None = None, config_path: str | None = None) -> str:
+def render_case(
+    view: CaseView,
+    *,
+    asked: Mapping[str, str] | None = None,
+    config_path: str | None = None,
+    visitor: Visitor = ANYBODY,
+    choices: Sequence[SeriesChoice] = (),
+) -> str:
     """The page of one case.
 
     Parameters
     ----------
+    choices
+        Series that a held case can be released with.
     asked
         The query: which section of which plane, which overlay.
     """
     refused = view.case.outcome is CaseOutcome.REFUSED
     return _ENVIRONMENT.get_template("case.html").render(
         view=view,
+        visitor=visitor,
         label=case_label(view),
         refused=refused,
         remedy=remedy(view, config_path),
         stages=_stages(view.timings_s),
+        possible=possible_actions(view),
+        choices=choices,
         browse=browse(view.case.case_id, view.browsing, asked or {}) if view.browsing else None,
         overlays=OVERLAYS,
         titles=TITLES,
@@ -114,9 +134,20 @@ def render_case(view: CaseView, *, asked: Mapping[str, str] | None = None, confi
     )
 
 
-def render_message(title: str, text: str) -> str:
+def render_discard(view: CaseView, *, visitor: Visitor) -> str:
+    """Asks whether a case is to be closed for good."""
+    template = _ENVIRONMENT.get_template("discard.html")
+    return template.render(case=view.case, label=case_label(view), visitor=visitor)
+
+
+def render_message(title: str, text: str, *, visitor: Visitor = ANYBODY) -> str:
     """A page that only says something, e.g. that there is no such case."""
-    return _ENVIRONMENT.get_template("message.html").render(title=title, text=text)
+    return _ENVIRONMENT.get_template("message.html").render(title=title, text=text, visitor=visitor)
+
+
+def render_log_in(*, proof: str, onward: str, problem: str) -> str:
+    """The log-in form; `onward` is where it leads, `problem` what was wrong with the last try."""
+    return _ENVIRONMENT.get_template("login.html").render(proof=proof, onward=onward, problem=problem, visitor=ANYBODY)
 
 
 def case_label(view: CaseView) -> Label:

@@ -1,8 +1,7 @@
-"""The web application: what is answered under which path. It only reads."""
+"""The web application: what is answered under which path."""
 
 from __future__ import annotations
 
-import re
 import traceback
 from pathlib import PurePath
 from typing import Protocol
@@ -16,9 +15,16 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.cases import CaseState
 from service.errors import Csf24Error, Reason
 from service.monitoring import metrics, page
+from service.monitoring.access import Access
+from service.monitoring.action_routes import ActionRoutes, Actions
 from service.monitoring.browse import TITLES
+from service.monitoring.case_ids import case_id_of
+from service.monitoring.forms import Refused
+from service.monitoring.guard import Guard, visitor_of
+from service.monitoring.log_in_routes import LogInRoutes
 from service.monitoring.readiness import not_ready
 from service.monitoring.snapshot import CaseView, SectionRequest, StatusSnapshot
 from service.monitoring.templating import SCRIPT_HASH, STYLE_HASH
@@ -46,13 +52,12 @@ class Sources(Protocol):
 
 _log = structlog.get_logger()
 _LARGEST_INDEX = 9999
-_CASE_ID = re.compile(r"c[0-9a-f]{12}")  # see `service.cases.digest_id`
 _SECURITY_HEADERS = {
     "Content-Security-Policy": f"default-src 'none'; style-src '{STYLE_HASH}'; script-src '{SCRIPT_HASH}'; "
     "img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # "no-referrer" would take the origin from our own forms
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",  # a section through a head stays out of the browser's cache
 }
@@ -63,46 +68,70 @@ class Routes:
 
     Parameters
     ----------
+    access
+        How visitors are told apart.
+    actions
+        What the buttons do; without it there are none.
     config_path
         Of the configuration file, for the commands that the pages spell out.
     """
 
-    def __init__(self, sources: Sources, *, config_path: str | None = None) -> None:
+    def __init__(
+        self, sources: Sources, access: Access, actions: Actions | None = None, *, config_path: str | None = None
+    ) -> None:
         self._sources = sources
+        self._access = access
+        self._actions = actions
         self._config_path = config_path
 
     def application(self) -> ASGIApp:
         """The routes as an ASGI application."""
-        return _Border(
-            Starlette(
-                routes=[
-                    Route("/", self.status),
-                    Route("/cases/{case_id}", self.case),
-                    Route("/cases/{case_id}/preview.png", self.preview),
-                    Route("/cases/{case_id}/sections/{view}/{plane}/{index:int}.png", self.section),
-                    Route("/healthz", self.alive),
-                    Route("/readyz", self.ready),
-                    Route("/metrics", self.metrics),
-                ],
-                exception_handlers={HTTPException: _http_fault, Csf24Error: _unavailable},
-            )
+        log_in = self._access.log_in
+        pages = Starlette(
+            routes=[
+                Route("/", self.status),
+                Route("/cases/{case_id}", self.case),
+                Route("/cases/{case_id}/preview.png", self.preview),
+                Route("/cases/{case_id}/sections/{view}/{plane}/{index:int}.png", self.section),
+                Route("/healthz", self.alive),
+                Route("/readyz", self.ready),
+                Route("/metrics", self.metrics),
+                *(LogInRoutes(log_in).routes() if log_in else ()),
+                *(ActionRoutes(self._actions, self._sources.case).routes() if self._actions else ()),
+            ],
+            exception_handlers={HTTPException: _http_fault, Refused: _refused, Csf24Error: _unavailable},
         )
+        return _Border(Guard(pages, self._access))
 
     def status(self, request: Request) -> Response:
         """All cases."""
         refreshing = request.query_params.get("refresh") != "off"
-        return HTMLResponse(page.render(self._sources.snapshot(), refreshing=refreshing, config_path=self._config_path))
+        return HTMLResponse(
+            page.render(
+                self._sources.snapshot(),
+                refreshing=refreshing,
+                config_path=self._config_path,
+                visitor=visitor_of(request),
+            )
+        )
 
     def case(self, request: Request) -> Response:
         """One case."""
-        view = self._sources.case(_case_id(request))
+        view = self._sources.case(case_id_of(request))
         if view is None:
             raise HTTPException(404)
-        return HTMLResponse(page.render_case(view, asked=request.query_params, config_path=self._config_path))
+        visitor = visitor_of(request)
+        held = view.case.state is CaseState.HELD
+        choices = self._actions.choices(view.case.case_id) if self._actions and held and visitor.may_act else ()
+        return HTMLResponse(
+            page.render_case(
+                view, asked=request.query_params, config_path=self._config_path, visitor=visitor, choices=choices
+            )
+        )
 
     def preview(self, request: Request) -> Response:
         """The picture of one case."""
-        picture = self._sources.picture(_case_id(request))
+        picture = self._sources.picture(case_id_of(request))
         if picture is None:
             raise HTTPException(404)
         return Response(picture, media_type="image/png")
@@ -113,7 +142,7 @@ class Routes:
         if wanted["view"] not in TITLES or wanted["index"] > _LARGEST_INDEX:
             raise HTTPException(404)
         asked = SectionRequest(view=wanted["view"], plane=wanted["plane"], index=wanted["index"])
-        picture = self._sources.section(_case_id(request), asked)
+        picture = self._sources.section(case_id_of(request), asked)
         if picture is None:
             raise HTTPException(404)
         return Response(picture, media_type="image/png")
@@ -159,13 +188,6 @@ class _Border:
             _log.error("a page could not be made", path=scope["path"], kind=type(fault).__name__, place=place)
 
 
-def _case_id(request: Request) -> str:
-    case_id: str = request.path_params["case_id"]
-    if not _CASE_ID.fullmatch(case_id):
-        raise HTTPException(404)
-    return case_id
-
-
 def _http_fault(_: Request, fault: Exception) -> Response:
     # What was asked for is not repeated: it may be anything.
     assert isinstance(fault, HTTPException)
@@ -173,8 +195,13 @@ def _http_fault(_: Request, fault: Exception) -> Response:
         text = "There is no such page or case. The command csf24 cases list shows every case."
         return HTMLResponse(page.render_message("Not found", text), status_code=404)
     return HTMLResponse(
-        page.render_message("Not possible", "This page can only be read."), fault.status_code, fault.headers
+        page.render_message("Not possible", "This cannot be done here."), fault.status_code, fault.headers
     )
+
+
+def _refused(_: Request, fault: Exception) -> Response:
+    assert isinstance(fault, Refused)
+    return HTMLResponse(page.render_message(fault.title, fault.text), fault.status, fault.headers)
 
 
 def _unavailable(_: Request, fault: Exception) -> Response:

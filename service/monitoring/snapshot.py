@@ -73,6 +73,14 @@ class BrowsingView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesChoice:
+    """A series that a person may choose for a held case; `text` tells it from the patient's others."""
+
+    uid: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SectionRequest:
     """One picture: a layer or an overlay (`view`), a plane, and the number of the section, from 0."""
 

@@ -306,6 +306,13 @@ class CaseLedger:
         with reading(self._engine) as connection:
             return case_rows.get(connection, case_id)
 
+    def series_of(self, case_id: str) -> tuple[str, ...]:
+        """Series Instance UIDs that a case is about."""
+        table = schema.case_series
+        query = select(table.c.series_uid).where(table.c.case_id == case_id).order_by(table.c.series_uid)
+        with reading(self._engine) as connection:
+            return tuple(connection.scalars(query))
+
     def cases(self, *states: CaseState, limit: int | None = None) -> tuple[Case, ...]:
         """Cases in any of `states` (all when none is named), newest change first."""
         query = case_rows.select_cases().order_by(schema.cases.c.updated_at.desc(), schema.cases.c.case_id)
