@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from service.case_pictures import CasePictures
-from service.cases import Case, CaseState
+from service.cases import Case, CaseOutcome, CaseState
 from service.errors import PeerUnavailable, StorageUnavailable
 from service.monitoring import report_facts
 from service.monitoring.snapshot import (
@@ -39,6 +39,7 @@ from service.storage.work_ledger import Delivery, DeliveryState
 
 ECHO_EVERY_S = 60.0
 _FINISHED_SHOWN = 50
+"""Of each kind, so that a busy week does not push the refusals off the page."""
 
 
 class PeerWatch:
@@ -119,6 +120,7 @@ class StatusSource:
             rejected=counts.rejected,
             series_unsettled=counts.series_unsettled,
             cases=counts.cases,
+            refused=counts.refused,
             deliveries={state.value: n for state, n in counts.deliveries.items()},
         )
         return replace(parts, ledger=figures, cases=cases)
@@ -188,7 +190,16 @@ class StatusSource:
     def _shown(self) -> tuple[Case, ...]:
         finished = (CaseState.DONE, CaseState.DISCARDED)
         unfinished = self._ledger.cases.cases(*(state for state in CaseState if state not in finished))
-        newest = self._ledger.cases.cases(*finished, limit=_FINISHED_SHOWN)
+        kinds = (
+            (CaseState.DONE, CaseOutcome.PREDICTED),
+            (CaseState.DONE, CaseOutcome.REFUSED),
+            (CaseState.DISCARDED, None),
+        )
+        newest = [
+            case
+            for state, outcome in kinds
+            for case in self._ledger.cases.cases(state, outcome=outcome, limit=_FINISHED_SHOWN)
+        ]
         return tuple(sorted((*unfinished, *newest), key=lambda case: case.updated_at, reverse=True))
 
     def _brief(self, case: Case) -> CaseView:

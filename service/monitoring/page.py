@@ -11,7 +11,7 @@ from service.monitoring.access import ANYBODY, Visitor
 from service.monitoring.browse import OVERLAYS, TITLES, browse
 from service.monitoring.readiness import not_ready
 from service.monitoring.remedies import possible_actions, remedy
-from service.monitoring.snapshot import CaseView, CheckView, PeerView, SeriesChoice, StatusSnapshot
+from service.monitoring.snapshot import CaseView, CheckView, LedgerFigures, PeerView, SeriesChoice, StatusSnapshot
 from service.monitoring.templating import environment
 
 _S = CaseState
@@ -29,6 +29,7 @@ _TONES: Mapping[str, str] = {
     CaseOutcome.REFUSED: "warn",
     "interrupted": "warn",
 }
+_KINDS = ("sent", "refused", "discarded")
 _FIRST = ("reject", "warn", "pass")
 _PICTURE_OF_PREDICTION = "Baseline, delayed and predicted 24 h image with the predicted increase, in three sections."
 _PICTURE_OF_REFUSAL = "What was received, in three sections; there is no prediction."
@@ -40,6 +41,16 @@ class Label:
 
     text: str
     tone: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """A number of cases, and the link to their list."""
+
+    text: str
+    number: int
+    tone: str
+    target: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +80,7 @@ def render(
     refreshing: bool = True,
     config_path: str | None = None,
     visitor: Visitor = ANYBODY,
+    show: str = "",
 ) -> str:
     """The page of all cases.
 
@@ -78,11 +90,14 @@ def render(
         The page asks for itself again every 10 s.
     config_path
         Of the configuration file, for the commands that the page spells out.
+    show
+        Which finished cases are listed: ``sent``, ``refused``, ``discarded``; anything else stands for all.
     """
     by_state = {state: [view for view in snapshot.cases if view.case.state is state] for state in _S}
     held_and_failed = [view for state in _ATTENTION for view in by_state[state]]
     attention = sorted(held_and_failed, key=lambda view: view.retrying)  # what waits for a person comes first
-    finished = [view for view in snapshot.cases if view.case.state in (_S.DONE, _S.DISCARDED)]
+    kind = show if show in _KINDS else ""
+    finished = [view for view in snapshot.cases if _kind(view) in ((kind,) if kind else _KINDS)]
     return _ENVIRONMENT.get_template("status.html").render(
         snapshot=snapshot,
         unready=not_ready(snapshot),
@@ -91,7 +106,9 @@ def render(
         attention=[(view, remedy(view, config_path)) for view in attention],
         progress=[view for state in _PROGRESS for view in by_state[state]],
         finished=finished,
-        finished_in_all=_finished_in_all(snapshot, len(finished)),
+        finished_in_all=_finished_in_all(snapshot, kind, len(finished)),
+        kind=kind,
+        tiles=_tiles(snapshot.ledger) if snapshot.ledger else (),
         refreshing=refreshing,
         visitor=visitor,
     )
@@ -198,10 +215,48 @@ def _peer_label(peer: PeerView) -> Label:
     return Label(text="answers", tone="good") if peer.answers else Label(text="no answer", tone="bad")
 
 
-def _finished_in_all(snapshot: StatusSnapshot, shown: int) -> int:
+def _finished_in_all(snapshot: StatusSnapshot, kind: str, shown: int) -> int:
     if snapshot.ledger is None:
         return shown
-    return max(shown, sum(snapshot.ledger.cases.get(state, 0) for state in (_S.DONE, _S.DISCARDED)))
+    counted = _finished(snapshot.ledger)
+    return max(shown, counted[kind] if kind else sum(counted.values()))
+
+
+def _finished(figures: LedgerFigures) -> Mapping[str, int]:
+    return {
+        "sent": max(0, figures.cases.get(_S.DONE, 0) - figures.refused),
+        "refused": figures.refused,
+        "discarded": figures.cases.get(_S.DISCARDED, 0),
+    }
+
+
+def _kind(view: CaseView) -> str:
+    """Of a finished case, how it ended; empty for others."""
+    case = view.case
+    if case.state is _S.DISCARDED:
+        return "discarded"
+    if case.state is not _S.DONE:
+        return ""
+    return "refused" if case.outcome is CaseOutcome.REFUSED else "sent"
+
+
+def _tiles(figures: LedgerFigures) -> tuple[Tile, ...]:
+    """How many cases stand where, each with the list that it counts."""
+    cases, finished = figures.cases, _finished(figures)
+    red, held = cases.get(_S.FAILED, 0), cases.get(_S.HELD, 0)
+    return (
+        Tile(text="red", number=red, tone="bad" if red else "", target="#attention"),
+        Tile(text="held for a person", number=held, tone="warn" if held else "", target="#attention"),
+        Tile(text="waiting", number=cases.get(_S.QUEUED, 0), tone="", target="#progress"),
+        Tile(
+            text="running or sending",
+            number=cases.get(_S.RUNNING, 0) + cases.get(_S.SENDING, 0),
+            tone="",
+            target="#progress",
+        ),
+        Tile(text="refused", number=finished["refused"], tone="", target="/?show=refused#finished"),
+        Tile(text="sent", number=finished["sent"], tone="", target="/?show=sent#finished"),
+    )
 
 
 def _stages(timings_s: Mapping[str, float]) -> tuple[Stage, ...]:

@@ -112,6 +112,7 @@ class Routes:
                 refreshing=refreshing,
                 config_path=self._config_path,
                 visitor=visitor_of(request),
+                show=request.query_params.get("show", ""),
             )
         )
 

@@ -204,6 +204,8 @@ class LedgerFigures:
         Series that may still grow.
     deliveries
         Instances to deliver by state (pending, sent, confirmed, failed).
+    refused
+        Of the cases that are done, those that ended in a refusal.
     """
 
     instances: int
@@ -213,6 +215,7 @@ class LedgerFigures:
     series_unsettled: int
     cases: Mapping[CaseState, int]
     deliveries: Mapping[str, int]
+    refused: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +227,7 @@ class StatusSnapshot:
     ledger
         None while the ledger cannot be reached; `ledger_problem` then says why.
     cases
-        Every case that is not finished, and the newest finished ones; newest change first.
+        Every case that is not finished, and the newest predicted, refused and discarded ones; newest change first.
     """
 
     taken_at: datetime

@@ -57,7 +57,7 @@ def section(page: str, name: str) -> Element:
 
 
 def cases_in(found: Element) -> list[str]:
-    return [link.text for link in found.all("a")]
+    return [link.text for link in found.all("a") if link.attributes["href"].startswith("/cases/")]
 
 
 def test_every_case_stands_in_the_section_of_its_state():
@@ -110,6 +110,36 @@ def test_a_case_of_another_day_shows_its_date():
 
 def test_the_page_says_that_older_cases_are_left_out():
     assert "newest 4 of 57 cases" in section(render(snapshot()), "finished").text
+
+
+def test_cases_are_counted_by_where_they_stand_and_each_number_leads_to_its_list():
+    tiles = parse(render(snapshot())).one("ul", aria_label="Cases").all("a")
+
+    assert {link.text: link.attributes["href"] for link in tiles} == {
+        "2 red": "#attention",
+        "1 held for a person": "#attention",
+        "0 waiting": "#progress",
+        "0 running or sending": "#progress",
+        "6 refused": "/?show=refused#finished",
+        "51 sent": "/?show=sent#finished",
+    }
+
+
+@pytest.mark.parametrize(
+    ("show", "numbers", "heading"),
+    [
+        ("sent", "79", "newest 2 of 51 cases"),
+        ("refused", "8", "newest 1 of 6 cases"),
+        ("discarded", "a", "1 case"),
+        ("everything' or 1", "789a", "newest 4 of 57 cases"),
+    ],
+)
+def test_the_finished_cases_can_be_told_apart(show: str, numbers: str, heading: str):
+    found = section(render(snapshot(), show=show), "finished")
+
+    assert cases_in(found) == [f"c00000000000{number}" for number in numbers]
+    assert heading in found.text
+    assert found.one("strong", aria_current="true").text == (show if " " not in show else "all")
 
 
 @pytest.mark.parametrize(
