@@ -73,6 +73,7 @@ class StatusServer:
                 proxy_headers=False,
                 ssl_certfile=tls.certificate if tls else None,
                 ssl_keyfile=tls.key if tls else None,
+                ssl_keyfile_password="-",  # noqa: S106 - so that a locked key is a fault and no question on a terminal
                 limit_concurrency=_MAX_CONNECTIONS,
                 timeout_graceful_shutdown=_GRACE_S,
             )
