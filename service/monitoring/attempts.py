@@ -16,36 +16,45 @@ _REMEMBERED = 10_000  # names and addresses; the oldest are forgotten, so that g
 
 
 class Attempts:
-    """Failures of the last quarter of an hour, by name, by address, and by both together."""
+    """Tries of the last quarter of an hour that did not succeed, by name, by address, and by both together."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
-        self._failures: OrderedDict[str, deque[datetime]] = OrderedDict()
+        self._tries: OrderedDict[str, deque[datetime]] = OrderedDict()
         self._lock = Lock()
 
-    def wait(self, name: str, address: str) -> timedelta | None:
-        """How long until another try is heard; None when now."""
+    def begin(self, name: str, address: str) -> timedelta | None:
+        """Count a try before its password is looked at, so that many at once are no way round.
+
+        Returns
+        -------
+        None, or how long to wait; who has to wait is not counted again.
+        """
         with self._lock:
             waits = [self._wait(key, most) for key, most in _keys(name, address)]
-        return max((wait for wait in waits if wait is not None), default=None)
-
-    def failed(self, name: str, address: str) -> None:
-        """Remember a wrong password."""
-        with self._lock:
-            for key, most in _keys(name, address):
-                tries = self._failures.setdefault(key, deque(maxlen=most))
-                tries.append(self._now())
-                self._failures.move_to_end(key)
-            while len(self._failures) > _REMEMBERED:
-                self._failures.popitem(last=False)
+            longest = max((wait for wait in waits if wait is not None), default=None)
+            if longest is None:
+                self._count(name, address)
+            return longest
 
     def succeeded(self, name: str, address: str) -> None:
-        """Forget this person's slips at this place."""
+        """Take the try back, and forget this person's slips at this place."""
         with self._lock:
-            self._failures.pop(next(_keys(name, address))[0], None)
+            both, *others = (key for key, _ in _keys(name, address))
+            self._tries.pop(both, None)
+            for key in others:
+                if self._tries.get(key):
+                    self._tries[key].pop()
+
+    def _count(self, name: str, address: str) -> None:
+        for key, most in _keys(name, address):
+            self._tries.setdefault(key, deque(maxlen=most)).append(self._now())
+            self._tries.move_to_end(key)
+        while len(self._tries) > _REMEMBERED:
+            self._tries.popitem(last=False)
 
     def _wait(self, key: str, most: int) -> timedelta | None:
-        tries = self._failures.get(key)
+        tries = self._tries.get(key)
         if tries is None or len(tries) < most:
             return None
         left = tries[0] + PERIOD - self._now()

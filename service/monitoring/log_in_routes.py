@@ -48,7 +48,7 @@ class LogInRoutes:
         fields = await read_form(request, log_in.proof(browser) if browser else "")
         name, onward = fields.get("name", "").strip()[:64], fields.get("next", "")
         address = log_in.address(request)
-        wait = log_in.attempts.wait(name, address)
+        wait = log_in.attempts.begin(name, address)
         if wait is not None:
             _log.warning("log-in refused for now", address=address)
             minutes = math.ceil(wait.total_seconds() / 60)
@@ -60,7 +60,6 @@ class LogInRoutes:
             )
         account = await run_in_threadpool(log_in.users.check, name, fields.get("password", ""))
         if account is None:
-            log_in.attempts.failed(name, address)
             _log.warning("log-in failed", address=address)  # the name may be a password that was typed too early
             return self._form(request, onward, problem=_WRONG, status=401)
         log_in.attempts.succeeded(name, address)

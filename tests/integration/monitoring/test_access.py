@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -133,10 +134,19 @@ def test_guessing_is_slowed_down(serve: Serve, users: Path) -> None:
     for _ in range(5):
         assert log_in(client, "anna", password="wrong password").status_code == 401
 
-    answer = log_in(client, "anna")
+    answer = log_in(client, "anna")  # even with the right one
     assert answer.status_code == 429
     assert 800 < int(answer.headers["retry-after"]) <= 900
     assert log_in(client, "ward7").status_code == 303
+
+
+def test_many_guesses_at_once_are_no_way_round(serve: Serve, users: Path) -> None:
+    client = serve(log_in_of(users))
+    fields = {"name": "anna", "password": "wrong password", "proof": proof_on(client.get("/login"))}
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = [pool.submit(client.post, "/login", data=fields) for _ in range(12)]
+    assert sorted(answer.result().status_code for answer in answers) == [401] * 5 + [429] * 7
 
 
 @pytest.mark.parametrize("secure", [False, True])
