@@ -126,14 +126,16 @@ def _grid(source: PreviewSource) -> Grid:
 
 def _layers(source: PreviewSource, grid: Grid) -> Iterator[tuple[Layer, UInt8]]:
     window = robust_window(source.baseline.array)
-    yield "baseline", _bytes(resample(source.baseline, grid).array, window)
+    baseline = resample(source.baseline, grid).array
+    yield "baseline", _bytes(baseline, window)
     moved = resample(source.delayed, grid, source.transform).array
     yield "delayed", _bytes(moved, delayed_window_of(source, window))
     if len(source.predicted) != 1 or len(source.increase) != 1:
         return
     top = Window(low=0.0, high=INCREASE_FULL_SCALE * source.fat_baseline)
-    yield "predicted", _bytes(resample(source.predicted[0], grid).array, window)
-    yield "increase", _bytes(resample(source.increase[0], grid).array, top)
+    increase = resample(source.increase[0], grid).array
+    yield "predicted", _bytes(baseline + increase, window)  # as the prediction itself is made; see RestoredPrediction
+    yield "increase", _bytes(increase, top)
     if source.lower and source.upper:
         width = source.upper[0].array - source.lower[0].array
         yield "uncertainty", _bytes(resample(source.upper[0].with_array(width), grid).array, top)
