@@ -142,6 +142,8 @@ def render_case(
         possible=possible_actions(view),
         choices=choices,
         browse=browse(view.case.case_id, view.browsing, asked or {}) if view.browsing else None,
+        # Single planes have no volume to leaf through: their prediction is seen in the preview only.
+        whole=view.browsing is not None and (refused or "predicted" in view.browsing.layers),
         overlays=OVERLAYS,
         titles=TITLES,
         checks=sorted(view.checks, key=lambda check: _FIRST.index(check.verdict)),
