@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from service.monitoring.users_file import Role, read_users, remove_user, set_user
+from service.monitoring.role import Role
 
 app = typer.Typer(no_args_is_help=True, help="Set, list and remove those who may log in to the status page.")
 
@@ -29,6 +29,8 @@ def set_(
     password_stdin: FromStdin = False,
 ) -> None:
     """Give somebody a role and a password; a running service takes it up at once and ends their sessions."""
+    from service.monitoring.users_file import set_user
+
     if password_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
     else:
@@ -42,6 +44,8 @@ def list_(
     *, file: UsersPath, as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False
 ) -> None:
     """Names and roles."""
+    from service.monitoring.users_file import read_users
+
     accounts = read_users(file)
     if as_json:
         typer.echo(json.dumps([{"name": a.name, "role": a.role.value} for a in accounts.values()], indent=2))
@@ -53,5 +57,7 @@ def list_(
 @app.command()
 def remove(name: Name, *, file: UsersPath) -> None:
     """Take somebody out; their sessions end at once."""
+    from service.monitoring.users_file import remove_user
+
     remove_user(file, name)
     typer.echo(f"{name} may no longer log in")

@@ -20,7 +20,8 @@ from service.app import queue_url
 from service.config import Config
 from service.errors import PeerUnavailable
 from service.finding import Finding
-from service.monitoring.users_file import Role, read_users
+from service.monitoring.role import Role
+from service.monitoring.users_file import read_users
 from service.network.peers import LocalEntity, Peer
 from service.network.storage_scu import echo
 from service.network.tls import client_context

@@ -13,8 +13,9 @@ from typing import Protocol
 from starlette.requests import HTTPConnection
 
 from service.monitoring.attempts import Attempts
+from service.monitoring.role import Role
 from service.monitoring.sessions import Sessions
-from service.monitoring.users_file import Role, UsersFile
+from service.monitoring.users_file import UsersFile
 
 _LONGEST_NAME = 64
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from threading import BoundedSemaphore, Lock
 
@@ -22,22 +22,15 @@ from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
 from service.errors import ConfigError, UsageError
+from service.monitoring.role import Role
 
 SHORTEST_PASSWORD = 10
 _LONGEST_PASSWORD = 1024
 _AT_ONCE = 2  # each check takes 64 MiB and a core; more at a time would be a way to stop the service
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 _HASHER = PasswordHasher()  # argon2id with the library's parameters, RFC 9106's second choice
-_DECOY = _HASHER.hash("so that an unknown name takes as long as a wrong password")
 
 _log = structlog.get_logger()
-
-
-class Role(StrEnum):
-    """What somebody may do on the page."""
-
-    VIEW = "view"
-    ACT = "act"  # also retry, release and discard cases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +58,7 @@ class UsersFile:
         self._checking = BoundedSemaphore(_AT_ONCE)
         self._seen = _stamp(path)
         self._accounts = read_users(path)
+        _decoy()
         if not self._accounts:
             raise ConfigError(
                 [f"status_page.users_file: {path} holds nobody; accepted: a file that `csf24 users set` has written"]
@@ -78,7 +72,7 @@ class UsersFile:
     def check(self, name: str, password: str) -> Account | None:
         """The account, if the password is right; takes as long for a name that nobody has."""
         account = self.account(name)
-        known = account.password_hash if account else _DECOY
+        known = account.password_hash if account else _decoy()
         try:
             with self._checking:
                 _HASHER.verify(known, password[:_LONGEST_PASSWORD])
@@ -162,6 +156,12 @@ def remove_user(path: Path, name: str) -> None:
         raise UsageError(f"user name: found {name!r}; accepted: {', '.join(sorted(accounts)) or 'nobody is there'}")
     del accounts[name]
     _write(path, accounts)
+
+
+@cache
+def _decoy() -> str:
+    """What the password of an unknown name is held against, so that it takes as long as a wrong one."""
+    return _HASHER.hash("nobody's")
 
 
 def _account(line: str) -> Account | None:

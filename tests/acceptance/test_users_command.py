@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from service.cases import CaseState
 from service.cli import app
 from service.errors import Reason
-from service.monitoring.users_file import Role, UsersFile, read_users, set_user
+from service.monitoring.role import Role
+from service.monitoring.users_file import UsersFile, read_users, set_user
 from tests.builders.html import parse
 from tests.builders.received import NOON
 from tests.builders.service_process import ServiceProcess

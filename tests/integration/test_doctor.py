@@ -18,8 +18,9 @@ from rich.console import Console
 from service.doctor import examine, render
 from service.finding import Finding
 from service.inference.onnx import bundled_models_path
+from service.monitoring.role import Role
 from service.monitoring.server import StatusServer, TlsFiles
-from service.monitoring.users_file import Role, set_user
+from service.monitoring.users_file import set_user
 from service.network import tls
 from service.network.listener import Listener
 from service.network.storage_scp import storage_listener

@@ -17,8 +17,9 @@ from service.cases import CaseState
 from service.config import Config
 from service.errors import ConfigError
 from service.monitoring.access import Access, LogIn, Proxied
+from service.monitoring.role import Role
 from service.monitoring.server import StatusServer, TlsFiles
-from service.monitoring.users_file import Role, UsersFile, remove_user, set_user
+from service.monitoring.users_file import UsersFile, remove_user, set_user
 from tests.builders.html import parse
 from tests.builders.network import make_certificates
 from tests.builders.programs import needs

@@ -13,8 +13,9 @@ from service.case_actions import CaseActions
 from service.cases import CaseState
 from service.config import Config
 from service.monitoring.access import LogIn
+from service.monitoring.role import Role
 from service.monitoring.server import StatusServer
-from service.monitoring.users_file import Role, UsersFile, set_user
+from service.monitoring.users_file import UsersFile, set_user
 from tests.builders.chromium import chromium, violations
 from tests.builders.programs import needs, wait_until
 from tests.builders.ward import Ward

@@ -13,6 +13,7 @@ from service.cases import CaseOutcome, CaseState
 from service.errors import Reason
 from service.monitoring.access import Visitor
 from service.monitoring.page import render, render_case, render_discard, render_log_in, render_message
+from service.monitoring.role import Role
 from service.monitoring.snapshot import (
     AssociationView,
     BrowsingView,
@@ -22,7 +23,6 @@ from service.monitoring.snapshot import (
     PlaneView,
     SeriesChoice,
 )
-from service.monitoring.users_file import Role
 from tests.builders.html import Element, parse
 from tests.builders.status import (
     BASELINE_UID,

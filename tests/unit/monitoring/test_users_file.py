@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from service.errors import ConfigError, UsageError
-from service.monitoring.users_file import Role, UsersFile, read_users, remove_user, set_user
+from service.monitoring.role import Role
+from service.monitoring.users_file import UsersFile, read_users, remove_user, set_user
 
 GOOD, BETTER = "correct horse", "battery staple"
 
