@@ -1,7 +1,8 @@
 """What the status page, the health checks and the metrics see of the service: plain records that the app fills.
 
 Nothing here holds patient data: ids are the ledger's own, and of a `Case` the page shows neither
-series UIDs nor the time of injection. Every datetime is aware and is shown in the zone it comes in.
+series UIDs nor the time of injection. Only who may act on a held case sees the UIDs and times of the
+series to choose from (`SeriesChoice`). Every datetime is aware and is shown in the zone it comes in.
 """
 
 from __future__ import annotations
