@@ -17,6 +17,7 @@ import structlog
 
 from service.addresses import address_fault, bind_fault_text
 from service.auditing import Auditor
+from service.case_actions import CaseActions
 from service.cases import Case, CaseState
 from service.config import Config
 from service.delivery import Delivery
@@ -50,7 +51,7 @@ from service.network.storage_scp import ReceivedInstance
 from service.status import PeerWatch, StatusSource
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
-from service.wiring import converter_with, load_model, local_entity, pairing_policy, peers
+from service.wiring import converter_with, load_model, local_entity, page_access, page_tls, pairing_policy, peers
 
 _STOP_S = 2.0
 """How long an orderly end waits for the step in work. A conversion takes longer and a container's grace is 10 s, so
@@ -261,9 +262,10 @@ class Service:
         self.status_page = StatusServer(
             page.host,
             page.port,
-            source.snapshot,
-            source.case,
-            source.picture,
+            source,
+            access=page_access(config, self._now),
+            actions=CaseActions(self.ledger, config, self._now),
+            tls=page_tls(config),
             config_path=self._config_path,
             on_picture=lambda case_id, address: self._auditor.picture_seen(source.header(case_id), address),
         )

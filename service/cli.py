@@ -17,6 +17,7 @@ from service import __version__
 from service.cli_cases import app as cases_app
 from service.cli_convert import convert
 from service.cli_models import app as models_app
+from service.cli_users import app as users_app
 from service.config import load_config
 from service.errors import ConfigError, Csf24Error, UsageError
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(cases_app, name="cases")
 app.add_typer(models_app, name="models")
+app.add_typer(users_app, name="users")
 app.command()(convert)
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file; without it the embedded defaults.")]
@@ -95,7 +97,7 @@ def demo(
     model: Annotated[str | None, typer.Option(help="Model to use.")] = None,
 ) -> None:
     """The whole loop on this machine: a PACS, the service, a patient, the prediction back in the PACS."""
-    from service.cli_cases import parse_time
+    from service.case_actions import parse_time
     from service.demo import run_demo
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that PACS and service end too

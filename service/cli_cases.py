@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,8 +20,10 @@ from service.config import Config, load_config
 from service.errors import PermanentError, UsageError
 
 if TYPE_CHECKING:
+    from service.case_actions import CaseActions
     from service.storage.ledger import Ledger
 
+_BY = "a person"  # the shell knows who; a history that others read need not
 app = typer.Typer(no_args_is_help=True, help="List, show, retry, release, discard and export cases.")
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="The service's TOML file.")]
@@ -47,6 +47,13 @@ def _opened(config: Path | None) -> Iterator[tuple[Config, Ledger]]:
         yield loaded, ledger
     finally:
         ledger.close()
+
+
+def _actions(config: Config, ledger: Ledger) -> CaseActions:
+    from service.app import utc_now
+    from service.case_actions import CaseActions
+
+    return CaseActions(ledger, config, utc_now)
 
 
 @app.command(name="list")
@@ -115,10 +122,8 @@ def show(case_id: CaseId, *, config: ConfigFile = None, as_json: AsJson = False)
 @app.command()
 def retry(case_id: CaseId, *, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Convert a failed or refused case anew; the running service takes it up within seconds."""
-    from service.app import utc_now
-
-    with _opened(config) as (_, ledger):
-        _say(ledger.cases.requeue(case_id, now=utc_now()), as_json)
+    with _opened(config) as (loaded, ledger):
+        _say(_actions(loaded, ledger).retry(case_id, by=_BY), as_json)
 
 
 @app.command()
@@ -133,24 +138,9 @@ def release(
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Queue a held case with what it lacked; the checks on headers and pixels still apply."""
-    from service.app import utc_now
-    from service.release import hours_after_injection
-
     with _opened(config) as (loaded, ledger):
-        held = ledger.cases.case(case_id)
-        injected = parse_time(injection_time) if injection_time else held.injection_time
-        pair = (baseline or held.baseline_series_uid, delayed or held.delayed_series_uid)
-        for uid in pair:
-            if uid and ledger.instances.series(uid) is None:
-                raise UsageError(f"series {uid}: nothing of it has been received")
-        hours = hours_after_injection(ledger, *pair, injected, loaded) if all(pair) else None
-        case = ledger.cases.release(
-            case_id,
-            now=utc_now(),
-            baseline_series_uid=baseline,
-            delayed_series_uid=delayed,
-            injection_time=injected,
-            hours_after_injection=hours,
+        case = _actions(loaded, ledger).release(
+            case_id, by=_BY, baseline=baseline, delayed=delayed, injection_time=injection_time
         )
     _say(case, as_json)
 
@@ -158,10 +148,8 @@ def release(
 @app.command()
 def discard(case_id: CaseId, *, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Close a case that is not done; what was received stays until retention removes it."""
-    from service.app import utc_now
-
-    with _opened(config) as (_, ledger):
-        _say(ledger.cases.discard(case_id, now=utc_now()), as_json)
+    with _opened(config) as (loaded, ledger):
+        _say(_actions(loaded, ledger).discard(case_id, by=_BY), as_json)
 
 
 @app.command()
@@ -187,23 +175,6 @@ def export(
     except OSError as fault:
         raise PermanentError(f"{target} cannot be written ({fault.strerror or type(fault).__name__})") from fault
     typer.echo(f"{target}")
-
-
-def parse_time(text: str) -> datetime:
-    """ISO 8601 with a time of day.
-
-    Raises
-    ------
-    UsageError
-        It is not; a bare date would mean midnight.
-    """
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or re.search(r"[T ]\d\d", text) is None:
-        raise UsageError(f"injection time: found {text!r}; accepted: ISO 8601 with a time, e.g. 2026-03-04T09:30")
-    return moment
 
 
 def _say(case: Case, as_json: bool) -> None:

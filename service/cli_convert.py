@@ -52,7 +52,7 @@ def convert(
     """Convert offline. Status 0: all predicted; 3: some refused; 1: some failed; 2: wrong usage; 130: interrupted."""
     from service.batch.run import run_batch
     from service.batch.summary import write_summary
-    from service.cli_cases import parse_time
+    from service.case_actions import parse_time
     from service.monitoring.log import configure_logging
     from service.offline import LOG_LEVEL, Choice, plan_batch
 

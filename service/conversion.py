@@ -23,7 +23,6 @@ from service.dicom.part10 import read_dataset
 from service.dicom.policy import PairingPolicy
 from service.dicom.read_back import verify_objects
 from service.errors import Reason
-from service.imaging.rigid import RigidTransform
 from service.inference.predictor import Predictor
 from service.pictures.preview import PreviewSource, render_preview
 from service.pipeline import Clock, Outcome, VolumePair, convert
@@ -57,6 +56,8 @@ class Conversion:
         JSON values; ``outputs`` is left to whoever writes the files.
     preview
         PNG, or None when no picture could be read.
+    pictured
+        The volumes behind the preview.
     """
 
     outcome: CaseOutcome
@@ -66,6 +67,7 @@ class Conversion:
     course: Outcome | None
     report: Json
     preview: bytes | None
+    pictured: PreviewSource | None
 
 
 class Converter:
@@ -123,10 +125,12 @@ class Converter:
             injection_time=pair.injection_time,
             hours_after_injection=received.hours_after_injection,
             software_version=self._version,
+            simulated_patient=received.simulated,
         )
         warnings = (*received.warnings, *(course.warnings if course else ()))
         start = self._clock()
-        preview = self._preview(pair.case_id, volumes, course, reasons) if volumes else None
+        pictured = _pictured(volumes, course, reasons) if volumes else None
+        preview = self._preview(pair.case_id, pictured, reasons) if pictured else None
         timings["preview"] = self._clock() - start
         start = self._clock()
         derivation = self._derivation(pair, received, warnings)
@@ -136,7 +140,14 @@ class Converter:
             files = self._prediction(received, course, derivation)
         timings["derive"] = self._clock() - start
         return self._conversion(
-            facts, reasons, course=course, warnings=warnings, files=files, preview=preview, timings=timings
+            facts,
+            reasons,
+            course=course,
+            warnings=warnings,
+            files=files,
+            preview=preview,
+            pictured=pictured,
+            timings=timings,
         )
 
     def convert_volumes(self, facts: CaseFacts, pair: VolumePair, reasons: Sequence[Reason] = ()) -> Conversion:
@@ -151,31 +162,25 @@ class Converter:
         found = tuple(reasons) if course is None else course.reasons
         timings = dict(course.timings_s) if course else {}
         start = self._clock()
-        preview = self._preview(facts.case_id, pair, course, found)
+        pictured = _pictured(pair, course, found)
+        preview = self._preview(facts.case_id, pictured, found)
         timings["preview"] = self._clock() - start
         warnings = course.warnings if course else ()
         return self._conversion(
-            facts, found, course=course, warnings=warnings, files=(), preview=preview, timings=timings
+            facts,
+            found,
+            course=course,
+            warnings=warnings,
+            files=(),
+            preview=preview,
+            pictured=pictured,
+            timings=timings,
         )
 
-    def _preview(self, case_id: str, pair: VolumePair, course: Outcome | None, reasons: tuple[Reason, ...]) -> bytes:
+    def _preview(self, case_id: str, source: PreviewSource, reasons: tuple[Reason, ...]) -> bytes:
         """PNG of the pair with its prediction, or with the reasons of its refusal."""
         manifest = self._predictor.manifest
-        shown = course.restored if course and not reasons else None
-        registration = course.registration if course else None
-        fat_baseline = course.fat_baseline if course else None
-        fat_delayed = course.fat_delayed if course else None
-        source = PreviewSource(
-            baseline=pair.baseline,
-            delayed=pair.delayed,
-            transform=registration.transform if registration else RigidTransform.identity(),
-            centre=course.anatomy.brain_centre if course and course.anatomy else pair.baseline.grid.centre,
-            fat_baseline=fat_baseline.median if fat_baseline else 0.0,
-            fat_delayed=fat_delayed.median if fat_delayed else 0.0,
-            predicted=shown.predicted if shown else (),
-            increase=shown.increase if shown else (),
-        )
-        if shown is None:
+        if not source.predicted:
             codes = ", ".join(reason.code for reason in reasons)
             return render_preview(
                 source,
@@ -242,6 +247,7 @@ class Converter:
         warnings: tuple[Reason, ...],
         files: tuple[DerivedFile, ...],
         preview: bytes | None,
+        pictured: PreviewSource | None,
         timings: dict[str, float],
     ) -> Conversion:
         outcome = CaseOutcome.REFUSED if reasons else CaseOutcome.PREDICTED
@@ -263,6 +269,7 @@ class Converter:
             course=course,
             report=report,
             preview=preview,
+            pictured=pictured,
         )
 
     def _derivation(self, pair: DicomPair, received: ReceivedPair, warnings: tuple[Reason, ...]) -> DerivationFacts:
@@ -297,6 +304,26 @@ class Converter:
             "instances": [sorted(hashlib.sha256(content).hexdigest() for content in side) for side in sides],
         }
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _pictured(pair: VolumePair, course: Outcome | None, reasons: tuple[Reason, ...]) -> PreviewSource:
+    """What there is to look at; of a refusal, only what was received."""
+    shown = course.restored if course and not reasons else None
+    registration = course.registration if course else None
+    fat_baseline = course.fat_baseline if course else None
+    fat_delayed = course.fat_delayed if course else None
+    return PreviewSource(
+        baseline=pair.baseline,
+        delayed=pair.delayed,
+        transform=registration.transform if registration else None,
+        centre=course.anatomy.brain_centre if course and course.anatomy else pair.baseline.grid.centre,
+        fat_baseline=fat_baseline.median if fat_baseline else 0.0,
+        fat_delayed=fat_delayed.median if fat_delayed else 0.0,
+        predicted=shown.predicted if shown else (),
+        increase=shown.increase if shown else (),
+        lower=shown.lower if shown else (),
+        upper=shown.upper if shown else (),
+    )
 
 
 def _files(objects: Sequence[Dataset]) -> tuple[DerivedFile, ...]:

@@ -20,10 +20,13 @@ from service.app import queue_url
 from service.config import Config
 from service.errors import PeerUnavailable
 from service.finding import Finding
+from service.monitoring.role import Role
+from service.monitoring.users_file import read_users
 from service.network.peers import LocalEntity, Peer
 from service.network.storage_scu import echo
 from service.network.tls import client_context
 from service.storage.ledger import Ledger
+from service.wiring import page_tls
 
 _GIB = 1024**3
 
@@ -90,25 +93,53 @@ def status_page(config: Config) -> Iterator[Finding]:
     if not page.enabled:
         yield Finding(subject="status page", verdict="ok", text="switched off")
         return
-    url = f"http://{page.host}:{page.port}/"
+    yield from _page_identity(config)
+    scheme = "https" if page.certificate else "http"
+    url = f"{scheme}://{page.host}:{page.port}/"
     fault = address_fault(page.host, page.port)
     if fault is None:
         yield Finding(subject="status page", verdict="ok", text=f"{url}: the port is free")
     elif not fault.taken:
         yield Finding(subject="status page", verdict="FAILED", text=f"{url}: {fault.text}")
-    elif _is_alive(_reachable(page.host), page.port):
+    elif _is_alive(scheme, _reachable(page.host), page.port):
         yield Finding(subject="status page", verdict="ok", text=f"{url}: running, answers")
     else:
         text = f"{url}: the port is taken and does not answer as a status page; stop what uses it"
         yield Finding(subject="status page", verdict="FAILED", text=text)
 
 
-def _is_alive(host: str, port: int) -> bool:
+def _page_identity(config: Config) -> Iterator[Finding]:
+    """Whether the page's certificate, and the file of those who may log in, can be used."""
+    page = config.status_page
+    if page.authentication == "users" and page.users_file is not None:
+        accounts = read_users(page.users_file)
+        acting = sum(account.role is Role.ACT for account in accounts.values())
+        text = f"{page.users_file}: {len(accounts)} may log in, {acting} of them may act"
+        yield Finding(subject="status page users", verdict="ok" if accounts else "FAILED", text=text)
+    files = page_tls(config)
+    if files is not None:
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+                files.certificate,
+                files.key,
+                password="-",  # noqa: S106 - so that a locked key fails and asks nobody
+            )
+        except ssl.SSLError as fault:
+            text = f"{files.certificate} and {files.key} cannot be used ({fault.reason}); give a pair that fits, in PEM"
+            yield Finding(subject="status page certificate", verdict="FAILED", text=text)
+
+
+def _is_alive(scheme: str, host: str, port: int) -> bool:
     name = f"[{host}]" if ":" in host else host
     # Without the proxies that the environment may name: it is this machine that is asked.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    unverified = ssl.create_default_context()
+    unverified.check_hostname = False
+    unverified.verify_mode = ssl.CERT_NONE  # nothing is told, and the certificate names another address than ours
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=unverified)
+    )
     try:
-        with opener.open(f"http://{name}:{port}/healthz", timeout=3) as answer:
+        with opener.open(f"{scheme}://{name}:{port}/healthz", timeout=3) as answer:
             return bool(answer.read(16) == b"alive\n")
     except (OSError, HTTPException):  # urllib's own errors are OSErrors
         return False

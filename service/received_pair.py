@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from service.dicom.headers import parse_header
+from service.dicom.identity import SIMULATOR
 from service.dicom.pair_check import check_pair
 from service.dicom.policy import PairingPolicy
 from service.dicom.records import InstanceHeader, SeriesSummary
@@ -63,6 +64,11 @@ class ReceivedPair:
         if len(self.sources) != len(_ROLES):
             return None
         return VolumePair(baseline=self.sources[0].volume, delayed=self.sources[1].volume)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether either series says that our simulator made it."""
+        return any(summary.header.manufacturer == SIMULATOR for summary in self.summaries)
 
     def facts(self, side: int) -> SeriesFacts:
         """Report facts of the baseline (0) or delayed (1) series."""

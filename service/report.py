@@ -36,7 +36,7 @@ class SeriesFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseFacts:
-    """What is known of a case before its pixels are looked at."""
+    """What is known of a case before its pixels are looked at; `simulated_patient`: its scanner was our simulator."""
 
     case_id: str
     baseline: SeriesFacts
@@ -44,6 +44,7 @@ class CaseFacts:
     injection_time: datetime | None
     hours_after_injection: float | None
     software_version: str
+    simulated_patient: bool = False
 
 
 def case_report(
@@ -107,6 +108,7 @@ def case_report(
         "uncertainty": _uncertainty(course, manifest),
         "timings_s": {**{stage: round(s, 3) for stage, s in timings_s.items()}, "total": _total(timings_s)},
         "outputs": [],
+        "simulated_patient": case.simulated_patient,
         "software_version": case.software_version,
         "intended_use": manifest.intended_use,
     }
@@ -148,6 +150,7 @@ def bare_report(
         "uncertainty": None,
         "timings_s": {"total": 0.0},
         "outputs": [],
+        "simulated_patient": None,
         "software_version": software_version,
         "intended_use": None,
     }

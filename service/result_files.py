@@ -5,6 +5,7 @@
     predicted/0001.dcm ...   the objects of a prediction (or predicted.nii.gz, see `service.batch.nifti`)
     refusal/0001.dcm         the notice of a refused case, which has no predicted/
     preview.png              what was seen
+    browse.zip               the volumes to leaf through on the case page (the service's results only)
     report.json              what was found
 """
 
@@ -20,6 +21,7 @@ from service.report import Json
 
 REPORT_NAME = "report.json"
 PREVIEW_NAME = "preview.png"
+BROWSING_NAME = "browse.zip"
 _PREDICTED, _REFUSAL = "predicted", "refusal"
 RESULT_FOLDERS = (_PREDICTED, _REFUSAL, f".{_PREDICTED}.part", f".{_REFUSAL}.part")
 """Whatever folders a conversion, finished or broken off, may have left."""

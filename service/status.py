@@ -11,20 +11,26 @@ from datetime import datetime
 from pathlib import Path
 from threading import Event, Thread
 
-from service.cases import Case, CaseState
+from service.case_pictures import CasePictures
+from service.cases import Case, CaseOutcome, CaseState
 from service.dicom.records import InstanceHeader
 from service.errors import PeerUnavailable, StorageUnavailable
 from service.monitoring import report_facts
 from service.monitoring.snapshot import (
+    BrowsingView,
     CaseView,
     DeliveryView,
     DiskView,
     LedgerFigures,
     PeerView,
+    PlaneView,
+    SectionRequest,
     StatusSnapshot,
 )
 from service.network.peers import LocalEntity, Peer
 from service.network.storage_scu import echo
+from service.pictures.panels import SECTIONS
+from service.pictures.sections import count_of, middle_of, picture_size
 from service.report import Json
 from service.result_files import PREVIEW_NAME, REPORT_NAME
 from service.storage.case_rows import UnknownCase
@@ -34,6 +40,7 @@ from service.storage.work_ledger import Delivery, DeliveryState
 
 ECHO_EVERY_S = 60.0
 _FINISHED_SHOWN = 50
+"""Of each kind, so that a busy week does not push the refusals off the page."""
 
 
 class PeerWatch:
@@ -91,6 +98,7 @@ class StatusSource:
         self._spool = spool
         self._required_bytes = required_bytes
         self._parts = parts
+        self._pictures = CasePictures()
 
     def snapshot(self) -> StatusSnapshot:
         """Now; a ledger that does not answer is part of the picture, not a failure of the page.
@@ -113,6 +121,7 @@ class StatusSource:
             rejected=counts.rejected,
             series_unsettled=counts.series_unsettled,
             cases=counts.cases,
+            refused=counts.refused,
             deliveries={state.value: n for state, n in counts.deliveries.items()},
         )
         return replace(parts, ledger=figures, cases=cases)
@@ -140,6 +149,9 @@ class StatusSource:
             facts=report_facts.fact_groups(report),
             timings_s=report_facts.stage_seconds(report),
             has_picture=(self._directory(case) / PREVIEW_NAME).is_file(),
+            checks=report_facts.checks(report),
+            browsing=self._browsing(case),
+            simulated_patient=report.get("simulated_patient") is True,
         )
 
     def picture(self, case_id: str) -> bytes | None:
@@ -161,10 +173,46 @@ class StatusSource:
                 return headers[0]
         return None
 
+    def section(self, case_id: str, request: SectionRequest) -> bytes | None:
+        """One section of a case; None when there is none."""
+        try:
+            case = self._ledger.cases.case(case_id)
+        except UnknownCase:
+            return None
+        return self._pictures.section(self._directory(case), request)
+
+    def _browsing(self, case: Case) -> BrowsingView | None:
+        contents = self._pictures.contents(self._directory(case))
+        if contents is None:
+            return None
+        return BrowsingView(
+            layers=contents.layers,
+            planes=tuple(
+                PlaneView(
+                    name=name,
+                    count=count_of(name, contents),
+                    middle=middle_of(name, contents),
+                    width=picture_size(name, contents)[0],
+                    height=picture_size(name, contents)[1],
+                )
+                for name in SECTIONS
+            ),
+            registered=contents.registered,
+        )
+
     def _shown(self) -> tuple[Case, ...]:
         finished = (CaseState.DONE, CaseState.DISCARDED)
         unfinished = self._ledger.cases.cases(*(state for state in CaseState if state not in finished))
-        newest = self._ledger.cases.cases(*finished, limit=_FINISHED_SHOWN)
+        kinds = (
+            (CaseState.DONE, CaseOutcome.PREDICTED),
+            (CaseState.DONE, CaseOutcome.REFUSED),
+            (CaseState.DISCARDED, None),
+        )
+        newest = [
+            case
+            for state, outcome in kinds
+            for case in self._ledger.cases.cases(state, outcome=outcome, limit=_FINISHED_SHOWN)
+        ]
         return tuple(sorted((*unfinished, *newest), key=lambda case: case.updated_at, reverse=True))
 
     def _brief(self, case: Case) -> CaseView:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from service import __version__
@@ -16,6 +16,9 @@ from service.dicom.injection import InjectionTimes, read_injection_table
 from service.dicom.policy import HoursWindow, PairingPolicy
 from service.errors import ConfigError, ModelError
 from service.inference.onnx import OnnxPredictor, bundled_models_path, find_models, load_predictor, verify_parity
+from service.monitoring.access import Access, LogIn, Open, Proxied
+from service.monitoring.server import TlsFiles
+from service.monitoring.users_file import UsersFile
 from service.network.peers import LocalEntity, Peer
 from service.network.tls import client_context
 
@@ -164,6 +167,36 @@ def local_entity(config: Config) -> LocalEntity:
         dimse_timeout_s=listener.dimse_timeout_s,
         network_timeout_s=listener.network_timeout_s,
     )
+
+
+def page_access(config: Config, now: Callable[[], datetime]) -> Access:
+    """How the status page tells visitors apart.
+
+    Raises
+    ------
+    ConfigError
+        The users file cannot be used.
+    """
+    page = config.status_page
+    if page.authentication == "users" and page.users_file is not None:
+        return LogIn(
+            UsersFile(page.users_file),
+            lasting=timedelta(hours=page.session_hours),
+            proxies=page.proxy_addresses,
+            secure=page.guarded_by_tls,
+            now=now,
+        )
+    if page.authentication == "proxy":
+        return Proxied(proxies=page.proxy_addresses, header=page.proxy_user_header, acting=page.proxy_acting_users)
+    return Open()
+
+
+def page_tls(config: Config) -> TlsFiles | None:
+    """The status page's certificate and key, if it has any."""
+    page = config.status_page
+    if page.certificate is None or page.key is None:
+        return None
+    return TlsFiles(certificate=page.certificate, key=page.key)
 
 
 def peers(config: Config) -> Mapping[str, tuple[Peer, Destination]]:

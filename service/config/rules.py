@@ -51,11 +51,59 @@ def _addresses_are_of_callers(config: Config) -> Iterator[Problem]:
 
 def _page_is_closed(config: Config) -> Iterator[Problem]:
     page = config.status_page
-    if page.enabled and not is_loopback(page.host) and not page.allow_remote:
+    keys = tuple(
+        ("status_page", key) for key in ("enabled", "host", "authentication", "certificate", "proxy_addresses")
+    )
+    if not page.enabled or is_loopback(page.host):
+        return
+    if page.authentication == "none":
         yield (
-            (("status_page", "host"), ("status_page", "allow_remote"), ("status_page", "enabled")),
-            f"status_page.host: found {page.host!r}, which other machines can reach and has no log-in; accepted: a "
-            "loopback address, or status_page.allow_remote = true when something in front of it guards it",
+            keys,
+            f"status_page.host: found {page.host!r}, which other machines can reach, with status_page.authentication = "
+            "'none'; accepted: a loopback address, or 'users' or 'proxy'",
+        )
+    elif not page.guarded_by_tls:
+        yield (
+            keys,
+            f"status_page.certificate: missing with status_page.host = {page.host!r}, so passwords would cross the "
+            "network readable; accepted: status_page.certificate and status_page.key, or status_page.proxy_addresses "
+            "of a reverse proxy that speaks HTTPS",
+        )
+
+
+def _page_s_keys_fit(config: Config) -> Iterator[Problem]:
+    page = config.status_page
+    users, proxies = ("status_page", "users_file"), ("status_page", "proxy_addresses")
+    mode = ("status_page", "authentication")
+    if page.authentication == "users" and page.users_file is None:
+        yield (
+            (mode, users),
+            "status_page.users_file: missing with status_page.authentication = 'users'; accepted: a file that "
+            "`csf24 users set` has written",
+        )
+    if page.authentication == "proxy" and not page.proxy_addresses:
+        yield (
+            (mode, proxies),
+            "status_page.proxy_addresses: found none with status_page.authentication = 'proxy'; accepted: the IP "
+            "addresses of the reverse proxies whose word counts",
+        )
+    if page.authentication == "none" and (page.users_file or page.proxy_addresses):
+        name = "users_file" if page.users_file else "proxy_addresses"
+        yield (
+            (mode, users, proxies),
+            f"status_page.{name}: found with status_page.authentication = 'none'; accepted: 'users' or 'proxy'",
+        )
+    if page.proxy_acting_users and page.authentication != "proxy":
+        yield (
+            (mode, ("status_page", "proxy_acting_users")),
+            f"status_page.proxy_acting_users: found with status_page.authentication = {page.authentication!r}; "
+            "accepted: 'proxy' (roles of 'users' are in their file)",
+        )
+    if (page.certificate is None) != (page.key is None):
+        missing = "key" if page.key is None else "certificate"
+        yield (
+            (("status_page", "certificate"), ("status_page", "key")),
+            f"status_page.{missing}: missing; accepted: status_page.certificate and status_page.key together",
         )
 
 
@@ -142,6 +190,9 @@ def _files_are_there(config: Config) -> Iterator[Problem]:
         ("tls", "key"): config.tls.key,
         ("tls", "trusted"): config.tls.trusted,
         ("pairing", "injection_times"): config.pairing.injection_times,
+        ("status_page", "users_file"): config.status_page.users_file,
+        ("status_page", "certificate"): config.status_page.certificate,
+        ("status_page", "key"): config.status_page.key,
     }
     for key, path in files.items():
         if path is None or "PRIVATE KEY" in str(path):  # said elsewhere, without quoting it
@@ -183,6 +234,7 @@ _RULES: tuple[Callable[[Config], Iterator[Problem]], ...] = (
     _listener_is_closed,
     _addresses_are_of_callers,
     _page_is_closed,
+    _page_s_keys_fit,
     _ports_differ,
     _gpu_is_asked_of_a_gpu,
     _an_image_goes_out,

@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
 from service.config.values import (
+    Address,
     AETitle,
     Amount,
     CallingAddress,
     Count,
     CountOrZero,
     Flag,
+    HeaderName,
     Host,
     Hours,
     Name,
@@ -194,7 +196,19 @@ class StatusPage(_Section):
     enabled: Flag = True
     host: Host = "127.0.0.1"
     port: Port = 8024
-    allow_remote: Flag = False
+    authentication: Literal["none", "users", "proxy"] = "none"
+    users_file: OptionalPath = None
+    session_hours: Annotated[float, Strict(), Field(gt=0, le=24)] = 8.0
+    certificate: OptionalPath = None
+    key: OptionalPath = None
+    proxy_addresses: tuple[Address, ...] = ()
+    proxy_user_header: HeaderName = "X-Remote-User"
+    proxy_acting_users: tuple[str, ...] = ()
+
+    @property
+    def guarded_by_tls(self) -> bool:
+        """Whether the browser's side is HTTPS: ours, or that of the proxy that alone may connect."""
+        return self.certificate is not None or bool(self.proxy_addresses)
 
 
 class Retention(_Section):

@@ -81,6 +81,19 @@ def _calling_address(text: str) -> str:
     return text
 
 
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError("an IP address, e.g. 10.20.1.7") from None
+
+
+def _header_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", text):
+        raise ValueError("1 to 64 letters, digits or '-'")
+    return text
+
+
 def _name(text: str) -> str:
     if not _NAME.fullmatch(text):
         raise ValueError("1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit")
@@ -106,6 +119,8 @@ AETitle = Annotated[str, AfterValidator(_ae_title)]
 SyslogAddress = Annotated[str, AfterValidator(_syslog_address)]
 CallingAddress = Annotated[str, AfterValidator(_calling_address)]
 Host = Annotated[str, AfterValidator(_host)]
+Address = Annotated[str, AfterValidator(_address)]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
 Name = Annotated[str, AfterValidator(_name)]
 Flag = Annotated[bool, Strict()]
 Port = Annotated[int, Strict(), Field(ge=1, le=65535)]

@@ -11,6 +11,8 @@ from service.dicom.coding import PROCESSING_EQUIPMENT, code_item
 from service.dicom.facts import DerivationFacts
 
 MANUFACTURER = "csf24"
+SIMULATOR = "csf24 simulator"
+"""Manufacturer (0008,0070) of simulated patients; what it made is never shown as a patient's."""
 SERIES_NUMBER_OFFSET = 9000
 """Above what scanners count to, so that a viewer lists derived series after the acquired ones."""
 

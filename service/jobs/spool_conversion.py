@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from service.cases import Case
-from service.conversion import Converter
+from service.conversion import Conversion, Converter
 from service.dicom.records import StoredInstance
 from service.jobs.results import ConvertedPair, ResultObject
+from service.pictures.browsing import encode_browsing
 from service.received_pair import DicomPair
-from service.result_files import write_conversion
+from service.result_files import BROWSING_NAME, write_conversion
 from service.storage.spool import Spool
 
 
@@ -34,6 +35,7 @@ class SpoolConversion:
                 derived_at=case.created_at.astimezone(),  # DICOM dates are local
             )
         )
+        self._write_browsing(conversion, directory)
         paths = write_conversion(conversion, directory)
         return ConvertedPair(
             outcome=conversion.outcome,
@@ -43,3 +45,13 @@ class SpoolConversion:
                 for file, path in zip(conversion.files, paths, strict=True)
             ),
         )
+
+    def _write_browsing(self, conversion: Conversion, directory: Path) -> None:
+        if conversion.pictured is None:
+            return
+        packed = encode_browsing(
+            conversion.pictured,
+            simulated_patient=conversion.report["simulated_patient"],
+            simulated_training=conversion.report["model"]["simulated_training"],
+        )
+        (directory / BROWSING_NAME).write_bytes(packed)

@@ -1,1 +1,1 @@
-"""EDGE, read-only: status page, health, metrics, and the log. It sees what it is handed and asks nobody."""
+"""EDGE: status page with log-in and buttons, health, metrics, and the log. It sees and does only what it is handed."""

@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from service import __version__
+from service.cases import CaseState
 from service.monitoring.readiness import not_ready
 from service.monitoring.snapshot import CaseView, LedgerFigures, StatusSnapshot
 
@@ -85,6 +86,9 @@ def _refused(snapshot: StatusSnapshot) -> Metric:
 def _ledger(figures: LedgerFigures) -> Iterator[Metric]:
     cases = {state.value: number for state, number in figures.cases.items()}
     yield _by("csf24_cases", "Cases by state.", "state", cases)
+    done = figures.cases.get(CaseState.DONE, 0)
+    outcomes = {"refused": figures.refused, "predicted": max(0, done - figures.refused)}
+    yield _by("csf24_outcomes", "Cases that are done, by what came of them.", "outcome", outcomes)
     yield _by("csf24_deliveries", "Instances to deliver, by state.", "state", figures.deliveries)
     yield _one("csf24_instances", "Received instances in the ledger.", figures.instances)
     yield _one("csf24_instance_bytes", "Their size.", figures.instance_bytes)

@@ -1,15 +1,17 @@
-"""The pages, rendered: records in, HTML out. Pure; they need no script, no cookie and nothing from elsewhere."""
+"""The pages, rendered: records in, HTML out. Pure; they work without scripts and take nothing from elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from service.cases import CaseOutcome, CaseState
 from service.monitoring import wording
+from service.monitoring.access import ANYBODY, Visitor
+from service.monitoring.browse import OVERLAYS, TITLES, browse
 from service.monitoring.readiness import not_ready
-from service.monitoring.remedies import remedy
-from service.monitoring.snapshot import CaseView, PeerView, StatusSnapshot
+from service.monitoring.remedies import possible_actions, remedy
+from service.monitoring.snapshot import CaseView, CheckView, LedgerFigures, PeerView, SeriesChoice, StatusSnapshot
 from service.monitoring.templating import environment
 
 _S = CaseState
@@ -27,6 +29,8 @@ _TONES: Mapping[str, str] = {
     CaseOutcome.REFUSED: "warn",
     "interrupted": "warn",
 }
+_KINDS = ("sent", "refused", "discarded")
+_FIRST = ("reject", "warn", "pass")
 _PICTURE_OF_PREDICTION = "Baseline, delayed and predicted 24 h image with the predicted increase, in three sections."
 _PICTURE_OF_REFUSAL = "What was received, in three sections; there is no prediction."
 
@@ -37,6 +41,16 @@ class Label:
 
     text: str
     tone: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """A number of cases, and the link to their list."""
+
+    text: str
+    number: int
+    tone: str
+    target: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +74,14 @@ class Health:
     no_peers: Label
 
 
-def render(snapshot: StatusSnapshot, *, refreshing: bool = True, config_path: str | None = None) -> str:
+def render(
+    snapshot: StatusSnapshot,
+    *,
+    refreshing: bool = True,
+    config_path: str | None = None,
+    visitor: Visitor = ANYBODY,
+    show: str = "",
+) -> str:
     """The page of all cases.
 
     Parameters
@@ -69,11 +90,14 @@ def render(snapshot: StatusSnapshot, *, refreshing: bool = True, config_path: st
         The page asks for itself again every 10 s.
     config_path
         Of the configuration file, for the commands that the page spells out.
+    show
+        Which finished cases are listed: ``sent``, ``refused``, ``discarded``; anything else stands for all.
     """
     by_state = {state: [view for view in snapshot.cases if view.case.state is state] for state in _S}
     held_and_failed = [view for state in _ATTENTION for view in by_state[state]]
     attention = sorted(held_and_failed, key=lambda view: view.retrying)  # what waits for a person comes first
-    finished = [view for view in snapshot.cases if view.case.state in (_S.DONE, _S.DISCARDED)]
+    kind = show if show in _KINDS else ""
+    finished = [view for view in snapshot.cases if _kind(view) in ((kind,) if kind else _KINDS)]
     return _ENVIRONMENT.get_template("status.html").render(
         snapshot=snapshot,
         unready=not_ready(snapshot),
@@ -82,27 +106,67 @@ def render(snapshot: StatusSnapshot, *, refreshing: bool = True, config_path: st
         attention=[(view, remedy(view, config_path)) for view in attention],
         progress=[view for state in _PROGRESS for view in by_state[state]],
         finished=finished,
-        finished_in_all=_finished_in_all(snapshot, len(finished)),
+        finished_in_all=_finished_in_all(snapshot, kind, len(finished)),
+        kind=kind,
+        tiles=_tiles(snapshot.ledger) if snapshot.ledger else (),
         refreshing=refreshing,
+        visitor=visitor,
     )
 
 
-def render_case(view: CaseView, *, config_path: str | None = None) -> str:
-    """The page of one case."""
+def render_case(
+    view: CaseView,
+    *,
+    asked: Mapping[str, str] | None = None,
+    config_path: str | None = None,
+    visitor: Visitor = ANYBODY,
+    choices: Sequence[SeriesChoice] = (),
+) -> str:
+    """The page of one case.
+
+    Parameters
+    ----------
+    choices
+        Series that a held case can be released with.
+    asked
+        The query: which section of which plane, which overlay.
+    """
     refused = view.case.outcome is CaseOutcome.REFUSED
     return _ENVIRONMENT.get_template("case.html").render(
         view=view,
+        visitor=visitor,
         label=case_label(view),
         refused=refused,
         remedy=remedy(view, config_path),
         stages=_stages(view.timings_s),
+        possible=possible_actions(view),
+        choices=choices,
+        browse=browse(view.case.case_id, view.browsing, asked or {}) if view.browsing else None,
+        # Single planes have no volume to leaf through: their prediction is seen in the preview only.
+        whole=view.browsing is not None and (refused or "predicted" in view.browsing.layers),
+        overlays=OVERLAYS,
+        titles=TITLES,
+        checks=sorted(view.checks, key=lambda check: _FIRST.index(check.verdict)),
+        rejected=[check for check in view.checks if check.verdict == "reject"],
+        warned=[check for check in view.checks if check.verdict == "warn"],
         picture_text=_PICTURE_OF_PREDICTION if view.case.outcome is CaseOutcome.PREDICTED else _PICTURE_OF_REFUSAL,
     )
 
 
-def render_message(title: str, text: str) -> str:
+def render_discard(view: CaseView, *, visitor: Visitor) -> str:
+    """Asks whether a case is to be closed for good."""
+    template = _ENVIRONMENT.get_template("discard.html")
+    return template.render(case=view.case, label=case_label(view), visitor=visitor)
+
+
+def render_message(title: str, text: str, *, visitor: Visitor = ANYBODY) -> str:
     """A page that only says something, e.g. that there is no such case."""
-    return _ENVIRONMENT.get_template("message.html").render(title=title, text=text)
+    return _ENVIRONMENT.get_template("message.html").render(title=title, text=text, visitor=visitor)
+
+
+def render_log_in(*, proof: str, onward: str, problem: str) -> str:
+    """The log-in form; `onward` is where it leads, `problem` what was wrong with the last try."""
+    return _ENVIRONMENT.get_template("login.html").render(proof=proof, onward=onward, problem=problem, visitor=ANYBODY)
 
 
 def case_label(view: CaseView) -> Label:
@@ -115,6 +179,10 @@ def case_label(view: CaseView) -> Label:
     if case.state is _S.SENDING and case.outcome is CaseOutcome.REFUSED:
         return Label(text="sending the refusal", tone="busy")
     return Label(text=case.state.value, tone=_TONES[case.state])
+
+
+def _check_label(check: CheckView) -> Label:
+    return Label(text=check.verdict, tone={"pass": "good", "warn": "warn", "reject": "bad"}[check.verdict])
 
 
 def _verdict(snapshot: StatusSnapshot, attention: list[CaseView]) -> Label:
@@ -149,10 +217,48 @@ def _peer_label(peer: PeerView) -> Label:
     return Label(text="answers", tone="good") if peer.answers else Label(text="no answer", tone="bad")
 
 
-def _finished_in_all(snapshot: StatusSnapshot, shown: int) -> int:
+def _finished_in_all(snapshot: StatusSnapshot, kind: str, shown: int) -> int:
     if snapshot.ledger is None:
         return shown
-    return max(shown, sum(snapshot.ledger.cases.get(state, 0) for state in (_S.DONE, _S.DISCARDED)))
+    counted = _finished(snapshot.ledger)
+    return max(shown, counted[kind] if kind else sum(counted.values()))
+
+
+def _finished(figures: LedgerFigures) -> Mapping[str, int]:
+    return {
+        "sent": max(0, figures.cases.get(_S.DONE, 0) - figures.refused),
+        "refused": figures.refused,
+        "discarded": figures.cases.get(_S.DISCARDED, 0),
+    }
+
+
+def _kind(view: CaseView) -> str:
+    """Of a finished case, how it ended; empty for others."""
+    case = view.case
+    if case.state is _S.DISCARDED:
+        return "discarded"
+    if case.state is not _S.DONE:
+        return ""
+    return "refused" if case.outcome is CaseOutcome.REFUSED else "sent"
+
+
+def _tiles(figures: LedgerFigures) -> tuple[Tile, ...]:
+    """How many cases stand where, each with the list that it counts."""
+    cases, finished = figures.cases, _finished(figures)
+    red, held = cases.get(_S.FAILED, 0), cases.get(_S.HELD, 0)
+    return (
+        Tile(text="red", number=red, tone="bad" if red else "", target="#attention"),
+        Tile(text="held for a person", number=held, tone="warn" if held else "", target="#attention"),
+        Tile(text="waiting", number=cases.get(_S.QUEUED, 0), tone="", target="#progress"),
+        Tile(
+            text="running or sending",
+            number=cases.get(_S.RUNNING, 0) + cases.get(_S.SENDING, 0),
+            tone="",
+            target="#progress",
+        ),
+        Tile(text="refused", number=finished["refused"], tone="", target="/?show=refused#finished"),
+        Tile(text="sent", number=finished["sent"], tone="", target="/?show=sent#finished"),
+    )
 
 
 def _stages(timings_s: Mapping[str, float]) -> tuple[Stage, ...]:
@@ -165,4 +271,4 @@ def _stages(timings_s: Mapping[str, float]) -> tuple[Stage, ...]:
     return (*rows, Stage(name="in all", seconds=total, share=None))
 
 
-_ENVIRONMENT = environment({"label": case_label, "tone": lambda kind: _TONES.get(kind, "")})
+_ENVIRONMENT = environment({"label": case_label, "tone": lambda kind: _TONES.get(kind, ""), "verdict": _check_label})

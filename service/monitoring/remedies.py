@@ -25,6 +25,26 @@ class Remedy:
     commands: tuple[Command, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Possible:
+    """Which buttons make sense for a case as it stands."""
+
+    retry: bool
+    release: bool
+    discard: bool
+
+
+def possible_actions(view: CaseView) -> Possible:
+    """What the ledger would take; see `service.storage.case_rows.TRANSITIONS`."""
+    case = view.case
+    refused = case.state is CaseState.DONE and case.outcome is CaseOutcome.REFUSED
+    return Possible(
+        retry=refused or case.state is CaseState.FAILED,
+        release=case.state is CaseState.HELD,
+        discard=case.state not in (CaseState.DONE, CaseState.DISCARDED),
+    )
+
+
 def remedy(view: CaseView, config_path: str | None = None) -> Remedy | None:
     """What to do about this case; None when there is nothing to do.
 

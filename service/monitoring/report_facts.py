@@ -5,12 +5,13 @@ Only what is named here reaches the page, so a report that learns of new things 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from service.errors import Reason
-from service.monitoring.snapshot import FactGroup
+from service.monitoring.snapshot import CheckView, FactGroup
 from service.monitoring.wording import NOTHING
 
 Json: TypeAlias = Mapping[str, Any]
@@ -81,6 +82,49 @@ _GROUPS: tuple[tuple[str, tuple[_Row, ...]], ...] = (
 )
 
 
+MEASURES: Mapping[str, str] = {
+    "NOT_FINITE": "Share of pixel values that are defined",
+    "MATRIX_TOO_LARGE": "Size of the volume",
+    "VOXELS_TOO_THICK": "Longest side of a voxel",
+    "FIELD_OF_VIEW_SHORT": "Shortest side of the field of view",
+    "LOW_DYNAMIC_RANGE": "Grey levels in use",
+    "CONSTANT_IMAGE": "Contrast of the series",
+    "BRAIN_VOLUME": "Volume of the brain",
+    "BRAIN_CUT": "Brain at the edge of the baseline",
+    "FLUID_NOT_DARK": "Dark fluid in the baseline",
+    "VENTRICLES_NOT_FOUND": "Volume of the lateral ventricles",
+    "ORBITS_NOT_FOUND": "Orbits found",
+    "ROTATION_TOO_LARGE": "Turn of the head between the series",
+    "REGISTRATION_INCONSISTENT": "Registration forwards against backwards",
+    "REGISTRATION_AMBIGUOUS": "Registration from another start",
+    "NOT_THE_SAME_HEAD": "Likeness of the two heads",
+    "DELAYED_COVERAGE": "Brain covered by the delayed series",
+    "FAT_SMALL": "Orbital fat found",
+    "FAT_VARIABLE": "Variation within the orbital fat",
+    "FAT_ASYMMETRIC": "Left against right orbital fat",
+    "FAT_NOT_BRIGHT": "Orbital fat against brain",
+    "FAT_DRIFT": "Fat against brain, delayed over baseline",
+    "NO_TRACER": "Brightening of the basal fluid",
+    "TRACER_EXCESSIVE": "Strongest brightening of the basal fluid",
+    "ORDER_SWAPPED": "Darkening of the basal brain",
+    "PREDICTION_NOT_FINITE": "Share of predicted values that are defined",
+    "PREDICTION_TOO_BRIGHT": "Largest predicted increase",
+    "PREDICTION_DARKENS": "Lowest predicted increase",
+    "PREDICTION_OUTSIDE_HEAD": "Predicted increase outside the head",
+}
+"""What the figure of each check is; a code names what would be wrong, which a passed check does not say."""
+_OF_EACH_SERIES = frozenset(
+    {
+        "NOT_FINITE",
+        "MATRIX_TOO_LARGE",
+        "VOXELS_TOO_THICK",
+        "FIELD_OF_VIEW_SHORT",
+        "LOW_DYNAMIC_RANGE",
+        "CONSTANT_IMAGE",
+    }
+)
+
+
 def fact_groups(report: Json) -> tuple[FactGroup, ...]:
     """What a report says of model, registration, normalisation, reflux and uncertainty; empty groups are left out."""
     groups = []
@@ -97,6 +141,35 @@ def stage_seconds(report: Json) -> dict[str, float]:
     """Seconds per stage, without the total."""
     timings: Json = report.get("timings_s", {})
     return {stage: float(seconds) for stage, seconds in timings.items() if stage != "total"}
+
+
+def checks(report: Json) -> tuple[CheckView, ...]:
+    """Every check with its figure and limit, in the order they were made."""
+    made = report.get("checks", ())
+    total = Counter(found["code"] for found in made)
+    seen: Counter[str] = Counter()
+    views = []
+    for found in made:
+        code = found["code"]
+        views.append(
+            CheckView(
+                code=code,
+                measures=MEASURES.get(code, code) + _of_which(code, seen[code], repeated=total[code] > 1),
+                measured=found.get("measured"),
+                limit=found["limit"],
+                verdict="pass" if found["passed"] else "warn" if found["action"] == "WARN" else "reject",
+            )
+        )
+        seen[code] += 1
+    return tuple(views)
+
+
+def _of_which(code: str, number: int, *, repeated: bool) -> str:
+    """Which of the two series, or of a slice pair's planes, a check that is made twice was made on."""
+    if not repeated and code not in _OF_EACH_SERIES:
+        return ""
+    names = ("sagittal", "axial") if code.startswith("PREDICTION") else ("baseline", "delayed")
+    return f", {names[number]}" if number < len(names) else ""
 
 
 def warnings(report: Json) -> tuple[Reason, ...]:

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import socket
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
 from threading import Thread
 
 import uvicorn
 
-from service.monitoring.routes import FindCase, FindPicture, OnPicture, Routes, TakeSnapshot
+from service.errors import ConfigError
+from service.monitoring.access import Access, Open
+from service.monitoring.action_routes import Actions
+from service.monitoring.routes import OnPicture, Routes, Sources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """PEM files of the page's identity."""
+
+    certificate: Path
+    key: Path
+
 
 _GRACE_S = 3
 _MAX_CONNECTIONS = 200
@@ -20,7 +35,13 @@ class StatusServer:
     ----------
     host, port
         Where to listen; port 0 takes a free one.
-    snapshot, case, picture, config_path, on_picture
+    access
+        How visitors are told apart; `Open` when not given.
+    actions
+        What the buttons do; without it there are none.
+    tls
+        HTTPS, and nothing else.
+    sources, config_path, on_picture
         See `service.monitoring.routes.Routes`; the sources are called from several threads.
     """
 
@@ -28,15 +49,16 @@ class StatusServer:
         self,
         host: str,
         port: int,
-        snapshot: TakeSnapshot,
-        case: FindCase,
-        picture: FindPicture,
+        sources: Sources,
         *,
+        access: Access | None = None,
+        actions: Actions | None = None,
+        tls: TlsFiles | None = None,
         config_path: str | None = None,
         on_picture: OnPicture = lambda _case_id, _address: None,
     ) -> None:
         self._address = (host, port)
-        routes = Routes(snapshot=snapshot, case=case, picture=picture, config_path=config_path, on_picture=on_picture)
+        routes = Routes(sources, access or Open(), actions, config_path=config_path, on_picture=on_picture)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 routes.application(),
@@ -50,6 +72,9 @@ class StatusServer:
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
+                ssl_certfile=tls.certificate if tls else None,
+                ssl_keyfile=tls.key if tls else None,
+                ssl_keyfile_password="-",  # noqa: S106 - so that a locked key is a fault and no question on a terminal
                 limit_concurrency=_MAX_CONNECTIONS,
                 timeout_graceful_shutdown=_GRACE_S,
             )
@@ -64,7 +89,18 @@ class StatusServer:
         ------
         OSError
             The address cannot be bound.
+        ConfigError
+            Certificate and key cannot be used.
         """
+        try:
+            self._server.config.load()  # here, since a fault on the thread would be nobody's
+        except ssl.SSLError as fault:
+            raise ConfigError(
+                [
+                    f"status_page.certificate, status_page.key: found files that TLS cannot use ({fault.reason}); "
+                    "accepted: a PEM certificate with its chain, and its private key without a password"
+                ]
+            ) from fault
         host, _ = self._address
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server(self._address, family=family)

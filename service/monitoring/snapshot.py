@@ -1,7 +1,8 @@
 """What the status page, the health checks and the metrics see of the service: plain records that the app fills.
 
 Nothing here holds patient data: ids are the ledger's own, and of a `Case` the page shows neither
-series UIDs nor the time of injection. Every datetime is aware and is shown in the zone it comes in.
+series UIDs nor the time of injection. Only who may act on a held case sees the UIDs and times of the
+series to choose from (`SeriesChoice`). Every datetime is aware and is shown in the zone it comes in.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 from service.cases import Case, CaseEvent, CaseState
 from service.errors import Reason
@@ -33,6 +35,62 @@ class DeliveryView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckView:
+    """One acceptance check; `measures` says in words what its figure is."""
+
+    code: str
+    measures: str
+    measured: float | None
+    limit: str
+    verdict: Literal["pass", "warn", "reject"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneView:
+    """Sections in one plane, 1 mm apart: how many, the one through the brain's centre, and their pictures' size."""
+
+    name: str
+    count: int
+    middle: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrowsingView:
+    """What can be leafed through.
+
+    Attributes
+    ----------
+    layers
+        Names of volumes, in the order they are shown.
+    registered
+        The delayed scan lies on the baseline; otherwise where the scanner had it.
+    """
+
+    layers: tuple[str, ...]
+    planes: tuple[PlaneView, ...]
+    registered: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesChoice:
+    """A series that a person may choose for a held case; `text` tells it from the patient's others."""
+
+    uid: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SectionRequest:
+    """One picture: a layer or an overlay (`view`), a plane, and the number of the section, from 0."""
+
+    view: str
+    plane: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CaseView:
     """A case with what is known beside the ledger's row.
 
@@ -46,6 +104,12 @@ class CaseView:
         Seconds per stage in the order of the stages, without a total; empty until converted.
     has_picture
         A preview can be fetched.
+    checks
+        In the order they were made.
+    browsing
+        None when there are no volumes to leaf through.
+    simulated_patient
+        The scans are our simulator's; no patient exists.
     """
 
     case: Case
@@ -56,6 +120,9 @@ class CaseView:
     facts: tuple[FactGroup, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
     has_picture: bool = False
+    checks: tuple[CheckView, ...] = ()
+    browsing: BrowsingView | None = None
+    simulated_patient: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +205,8 @@ class LedgerFigures:
         Series that may still grow.
     deliveries
         Instances to deliver by state (pending, sent, confirmed, failed).
+    refused
+        Of the cases that are done, those that ended in a refusal.
     """
 
     instances: int
@@ -147,6 +216,7 @@ class LedgerFigures:
     series_unsettled: int
     cases: Mapping[CaseState, int]
     deliveries: Mapping[str, int]
+    refused: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +228,7 @@ class StatusSnapshot:
     ledger
         None while the ledger cannot be reached; `ledger_problem` then says why.
     cases
-        Every case that is not finished, and the newest finished ones; newest change first.
+        Every case that is not finished, and the newest predicted, refused and discarded ones; newest change first.
     associations
         Open at the listener now.
     audit_lost

@@ -1,4 +1,4 @@
-"""The templates with the filters and the style sheet they share."""
+"""The templates with the filters, the style sheet and the script they share."""
 
 from __future__ import annotations
 
@@ -15,9 +15,21 @@ from service import __version__
 from service.monitoring import wording
 
 _PACKAGE = "service.monitoring"
-_STYLE = files(_PACKAGE).joinpath("templates", "style.css").read_text(encoding="utf-8")
-STYLE_HASH = "sha256-" + base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+
+
+def _file(name: str) -> str:
+    return files(_PACKAGE).joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _source_expression(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+_STYLE, _SCRIPT = _file("style.css"), _file("browse.js")
+STYLE_HASH = _source_expression(_STYLE)
 """Source expression that lets a browser use our style sheet and no other (Content Security Policy level 3)."""
+SCRIPT_HASH = _source_expression(_SCRIPT)
+"""The same for the one script, which makes the slider of the case page smoother."""
 
 
 def environment(filters: Mapping[str, Callable[..., Any]]) -> Environment:
@@ -29,7 +41,7 @@ def environment(filters: Mapping[str, Callable[..., Any]]) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals |= {"style": Markup(_STYLE), "version": __version__}  # noqa: S704 - a file of this package
+    made.globals |= {"style": Markup(_STYLE), "script": Markup(_SCRIPT), "version": __version__}  # noqa: S704 - our files
     made.filters |= {
         "ago": wording.ago,
         "duration": wording.duration,

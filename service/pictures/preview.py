@@ -37,31 +37,37 @@ INCREASE_FULL_SCALE = 0.8
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PreviewSource:
-    """What a preview shows; all in the baseline frame, `transform` maps baseline -> delayed.
+    """What a preview shows; all in the baseline frame, `transform` maps baseline -> delayed, where that is known.
 
     `predicted` and `increase` are one volume; or a sagittal and an axial plane, as a slice-pair model answers;
-    or empty for a refusal. Each ``fat`` is source units per fat unit; 0 when it is unknown, then each series
-    gets a window of its own.
+    or empty for a refusal. `lower` and `upper` bound the increase, where the model says so. Each ``fat`` is source
+    units per fat unit; 0 when it is unknown, then each series gets a window of its own.
     """
 
     baseline: Volume
     delayed: Volume
-    transform: RigidTransform
+    transform: RigidTransform | None
     centre: Float64
     fat_baseline: float = 0.0
     fat_delayed: float = 0.0
     predicted: tuple[Volume, ...] = ()
     increase: tuple[Volume, ...] = ()
+    lower: tuple[Volume, ...] = ()
+    upper: tuple[Volume, ...] = ()
+
+
+def delayed_window_of(source: PreviewSource, baseline: Window) -> Window:
+    """The delayed series' window: the baseline's through both fat references, or its own where one is unknown."""
+    if source.fat_baseline > 0 and source.fat_delayed > 0:
+        return Window(low=0.0, high=baseline.high * source.fat_delayed / source.fat_baseline)
+    return robust_window(source.delayed.array)
 
 
 def render_preview(source: PreviewSource, *, title: str, footer: str) -> bytes:
     """PNG bytes; a refusal's preview has only the two acquired columns."""
-    fat = source.fat_baseline
     window = robust_window(source.baseline.array)
-    delayed_window = robust_window(source.delayed.array)
-    if fat > 0 and source.fat_delayed > 0:
-        delayed_window = Window(low=0.0, high=window.high * source.fat_delayed / fat)
-    top = Window(low=0.0, high=INCREASE_FULL_SCALE * fat)
+    delayed_window = delayed_window_of(source, window)
+    top = Window(low=0.0, high=INCREASE_FULL_SCALE * source.fat_baseline)
     rows = []
     for section in SECTIONS:
         predicted, increase = (_shown_in(section, volumes) for volumes in (source.predicted, source.increase))

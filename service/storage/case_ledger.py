@@ -306,11 +306,22 @@ class CaseLedger:
         with reading(self._engine) as connection:
             return case_rows.get(connection, case_id)
 
-    def cases(self, *states: CaseState, limit: int | None = None) -> tuple[Case, ...]:
-        """Cases in any of `states` (all when none is named), newest change first."""
+    def series_of(self, case_id: str) -> tuple[str, ...]:
+        """Series Instance UIDs that a case is about."""
+        table = schema.case_series
+        query = select(table.c.series_uid).where(table.c.case_id == case_id).order_by(table.c.series_uid)
+        with reading(self._engine) as connection:
+            return tuple(connection.scalars(query))
+
+    def cases(
+        self, *states: CaseState, outcome: CaseOutcome | None = None, limit: int | None = None
+    ) -> tuple[Case, ...]:
+        """Cases in any of `states` (all when none is named), of one outcome if that is named; newest change first."""
         query = case_rows.select_cases().order_by(schema.cases.c.updated_at.desc(), schema.cases.c.case_id)
         if states:
             query = query.where(schema.cases.c.state.in_([state.value for state in states]))
+        if outcome is not None:
+            query = query.where(schema.cases.c.outcome == outcome.value)
         with reading(self._engine) as connection:
             return tuple(case_rows.case_of(row) for row in connection.execute(query.limit(limit)).mappings())
 
@@ -364,3 +375,10 @@ class CaseLedger:
             rows = connection.execute(select(table.c.state, func.count()).group_by(table.c.state)).all()
         found: dict[str, int] = {row[0]: row[1] for row in rows}
         return {state: found.get(state.value, 0) for state in CaseState}
+
+    def refused(self) -> int:
+        """Number of cases that are done with a refusal."""
+        table = schema.cases
+        query = select(func.count()).where(table.c.state == _S.DONE.value, table.c.outcome == CaseOutcome.REFUSED.value)
+        with reading(self._engine) as connection:
+            return connection.scalar(query) or 0

@@ -19,7 +19,7 @@ from service.storage.work_ledger import DeliveryLedger, DeliveryState, WorkerLed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerCounts:
-    """Figures for metrics and the status page."""
+    """Figures for metrics and the status page; `refused` counts cases that are done with a refusal."""
 
     instances: int
     instance_bytes: int
@@ -28,6 +28,7 @@ class LedgerCounts:
     series_unsettled: int
     cases: dict[CaseState, int]
     deliveries: dict[DeliveryState, int]
+    refused: int
 
 
 class Ledger:
@@ -88,6 +89,7 @@ class Ledger:
             series_unsettled=unsettled or 0,
             cases=self.cases.counts(),
             deliveries=self.deliveries.counts(),
+            refused=self.cases.refused(),
         )
 
     def setting(self, name: str) -> str | None:

@@ -24,6 +24,7 @@ def test_the_wheel_carries_models_patient_pages_and_migrations(tmp_path: Path) -
     assert {
         "service/demo_patient/simulated-patient.zip",
         "service/monitoring/templates/status.html",
+        "service/monitoring/templates/browse.js",
         "service/storage/migrations/versions/0001_initial.py",
         "training/recipes/volume3d.toml",
     } <= names

@@ -124,4 +124,5 @@ class ToldConverter:
             course=None,
             report=bare_report(case_id, outcome, reasons, "0.1.0"),
             preview=b"\x89PNG",
+            pictured=None,
         )

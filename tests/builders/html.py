@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-_VOID = frozenset({"br", "img", "link", "meta", "rect", "wbr"})
+_VOID = frozenset({"br", "img", "input", "link", "meta", "rect", "wbr"})
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class Element:
     def _pieces(self) -> Iterator[str]:
         yield from self.texts
         for child in self.children:
-            if child.tag != "style":
+            if child.tag not in ("script", "style"):
                 yield from child._pieces()
 
 

@@ -15,7 +15,13 @@ import pytest
 _ELSEWHERE = "/usr/sbin:/usr/local/sbin"
 """Servers are there, and not in every user's search path."""
 _DEMAND = "CSF24_TESTS_REQUIRE_PROGRAMS"
-_PACKAGES = {"Orthanc": "orthanc", "dciodvfy": "dicom3tools", "openssl": "openssl"}
+_PACKAGES = {
+    "Orthanc": "orthanc",
+    "dciodvfy": "dicom3tools",
+    "openssl": "openssl",
+    "chromium": "chromium",
+    "promtool": "prometheus",
+}
 
 
 def path_of(program: str) -> str | None:

@@ -219,6 +219,7 @@ def snapshot(**changes: object) -> StatusSnapshot:
             rejected=3,
             series_unsettled=2,
             cases={**dict.fromkeys(CaseState, 0), CaseState.HELD: 1, CaseState.FAILED: 2, CaseState.DONE: 57},
+            refused=6,
             deliveries={"pending": 328, "sent": 0, "confirmed": 25_102, "failed": 0},
         ),
         cases=cases(),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -17,7 +18,9 @@ from rich.console import Console
 from service.doctor import examine, render
 from service.finding import Finding
 from service.inference.onnx import bundled_models_path
-from service.monitoring.server import StatusServer
+from service.monitoring.role import Role
+from service.monitoring.server import StatusServer, TlsFiles
+from service.monitoring.users_file import set_user
 from service.network import tls
 from service.network.listener import Listener
 from service.network.storage_scp import storage_listener
@@ -150,7 +153,7 @@ def test_a_port_that_something_else_uses_is_told_from_one_of_a_running_service(
     assert "does not answer as a status page" in failed["status page"]
 
     listening(port=port)
-    server = StatusServer(LOOPBACK, page_port, snapshot, lambda _: None, lambda _: None)
+    server = StatusServer(LOOPBACK, page_port, SimpleNamespace(snapshot=snapshot))
     server.start()
     try:
         found = site.examine()
@@ -158,6 +161,29 @@ def test_a_port_that_something_else_uses_is_told_from_one_of_a_running_service(
         server.stop()
     assert "running, answers C-ECHO" in text_of(found["DICOM listener"])
     assert text_of(found["status page"]) == f"ok: http://127.0.0.1:{page_port}/: running, answers"
+
+
+@needs("openssl")
+def test_a_page_with_log_in_is_examined_and_answers_over_https(site: Site, tmp_path: Path) -> None:
+    made = make_certificates(tmp_path)
+    users = tmp_path / "users"
+    set_user(users, "anna", Role.ACT, "correct horse")
+    site.sections["status_page"] = (
+        f'authentication = "users"\nusers_file = "{users}"\ncertificate = "{made.server}"\nkey = "{made.server_key}"\n'
+    )
+    tls_files = TlsFiles(certificate=Path(made.server), key=Path(made.server_key))
+    server = StatusServer(LOOPBACK, site.ports[1], SimpleNamespace(snapshot=snapshot), tls=tls_files)
+    server.start()
+    try:
+        found = site.examine()
+    finally:
+        server.stop()
+    assert text_of(found["status page"]) == f"ok: https://127.0.0.1:{site.ports[1]}/: running, answers"
+    assert "1 may log in, 1 of them may act" in text_of(found["status page users"])
+
+    users.write_text("# nobody\n")
+    site.sections["status_page"] = site.sections["status_page"].replace(str(made.server_key), str(made.client_key))
+    assert {subject for subject, _ in site.failed()} == {"status page users", "status page certificate"}
 
 
 def test_a_running_service_of_another_name_is_not_ours(site: Site, listening: Callable[..., Listener]) -> None:

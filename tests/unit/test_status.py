@@ -101,6 +101,20 @@ def test_everything_unfinished_is_shown_and_of_the_finished_the_newest(desk: Des
     assert len(shown) == 52
 
 
+def test_many_predictions_do_not_push_a_refusal_off_the_page(desk: Desk) -> None:
+    desk.walk("crefused", CaseState.RUNNING, CaseState.SENDING)
+    desk.ledger.cases.transition(
+        "crefused", expected=(CaseState.SENDING,), to=CaseState.DONE, outcome=CaseOutcome.REFUSED, now=NOON
+    )
+    for number in range(55):
+        desk.walk(f"c{number:03d}", CaseState.RUNNING, CaseState.SENDING, CaseState.DONE, minute=number + 1)
+
+    seen = desk.source.snapshot()
+    assert seen.ledger is not None
+    assert seen.ledger.refused == 1
+    assert "crefused" in [view.case.case_id for view in seen.cases]
+
+
 def test_a_ledger_that_does_not_answer_is_in_the_picture_and_a_lost_spool_is_said(desk: Desk) -> None:
     with desk.ledger._engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE cases")

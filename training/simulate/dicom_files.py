@@ -13,6 +13,7 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, MRImageStorage, generate_uid
 
+from service.dicom.identity import SIMULATOR
 from service.imaging.volume import Volume
 
 _COMMENT = "SIMULATED head and tracer, made by csf24-training simulate; no patient exists"
@@ -92,7 +93,7 @@ def _header(patient_id: str, description: str, acquired_at: datetime, number: in
     ds.ProtocolName = description
     ds.SeriesNumber = number
     ds.Modality = "MR"
-    ds.Manufacturer = "csf24 simulator"
+    ds.Manufacturer = SIMULATOR
     ds.ManufacturerModelName = "csf24-training simulate"
     ds.BodyPartExamined = "HEAD"
     ds.MRAcquisitionType = "3D"

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.errors import StorageUnavailable
 from service.monitoring.server import StatusServer
-from service.monitoring.snapshot import CaseView, StatusSnapshot
+from service.monitoring.snapshot import CaseView, SectionRequest, StatusSnapshot
 from tests.builders.html import parse
 from tests.builders.status import cases, snapshot
 
@@ -45,6 +45,10 @@ class Sources:
         self.asked.append(case_id)
         return PNG if case_id == PREDICTED else None
 
+    def section(self, case_id: str, request: SectionRequest) -> bytes | None:
+        self.asked.append(case_id)
+        return PNG if case_id == PREDICTED and request.index < 100 else None
+
 
 @pytest.fixture
 def sources() -> Sources:
@@ -53,9 +57,7 @@ def sources() -> Sources:
 
 @pytest.fixture
 def server(sources: Sources) -> Iterator[StatusServer]:
-    running = StatusServer(
-        "127.0.0.1", 0, sources.snapshot, sources.case, sources.picture, config_path="/etc/csf24.toml"
-    )
+    running = StatusServer("127.0.0.1", 0, sources, config_path="/etc/csf24.toml")
     running.start()
     yield running
     running.stop()
@@ -103,6 +105,18 @@ def test_the_picture_is_served_as_it_is(client):
 
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
     assert answer.content == PNG
+
+
+def test_a_section_is_served_and_what_is_none_is_404(client, sources):
+    path = f"/cases/{PREDICTED}/sections/increase/axial"
+
+    answer = client.get(f"{path}/12.png")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+    asked = len(sources.asked)
+    for wrong in ("100.png", "99999.png", "-1.png", "x.png", "../12.png"):
+        assert client.get(f"{path}/{wrong}").status_code == 404
+    assert client.get(f"/cases/{PREDICTED}/sections/secret/axial/1.png").status_code == 404
+    assert len(sources.asked) == asked + 1  # only what could be a section was looked for
 
 
 @pytest.mark.parametrize(
@@ -154,7 +168,7 @@ def test_every_answer_forbids_scripts_frames_and_caching(client, sources):
     for answer in answers:
         policy = answer.headers["content-security-policy"]
         assert policy.startswith("default-src 'none'; ")
-        assert "script-src" not in policy
+        assert policy.count("'sha256-") == 2  # our style sheet and our script, and no other
         assert "unsafe" not in policy
         assert "frame-ancestors 'none'" in policy
         assert answer.headers["x-content-type-options"] == "nosniff"
@@ -224,13 +238,13 @@ def test_prometheus_can_read_the_metrics(client):
 
 def test_a_slow_source_does_not_keep_the_health_check_waiting(client, sources, server):
     release = Event()
-    slow = Sources()
 
-    def wait(case_id: str) -> CaseView | None:
-        release.wait(20)
-        return slow.case(case_id)
+    class Slow(Sources):
+        def case(self, case_id: str) -> CaseView | None:
+            release.wait(20)
+            return super().case(case_id)
 
-    waiting = StatusServer("127.0.0.1", 0, sources.snapshot, wait, sources.picture)
+    waiting = StatusServer("127.0.0.1", 0, Slow())
     waiting.start()
     try:
         with ThreadPoolExecutor(1) as pool:
@@ -256,7 +270,7 @@ def test_silent_connections_stop_nobody(client, server):
 
 
 def test_a_taken_port_is_said_at_start(server):
-    second = StatusServer("127.0.0.1", server.port, snapshot, lambda _: None, lambda _: None)
+    second = StatusServer("127.0.0.1", server.port, Sources())
 
     with pytest.raises(OSError, match="in use"):
         second.start()
@@ -264,7 +278,7 @@ def test_a_taken_port_is_said_at_start(server):
 
 
 def test_after_the_stop_the_port_is_free_again():
-    first = StatusServer("127.0.0.1", 0, snapshot, lambda _: None, lambda _: None)
+    first = StatusServer("127.0.0.1", 0, Sources())
     first.start()
     port = first.port
     assert httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).json()["ready"]
@@ -272,13 +286,13 @@ def test_after_the_stop_the_port_is_free_again():
 
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{port}/", trust_env=False)
-    second = StatusServer("127.0.0.1", port, snapshot, lambda _: None, lambda _: None)
+    second = StatusServer("127.0.0.1", port, Sources())
     second.start()
     second.stop()
 
 
 def test_a_stop_right_after_the_start_ends_at_once():
-    server = StatusServer("127.0.0.1", 0, snapshot, lambda _: None, lambda _: None)
+    server = StatusServer("127.0.0.1", 0, Sources())
     server.start()
     server.stop()
 

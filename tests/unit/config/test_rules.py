@@ -48,11 +48,42 @@ def test_a_list_of_callers_and_promiscuous_contradict_each_other(tmp_path: Path)
     assert found.startswith("listener.promiscuous: found true together with listener.calling_ae_titles")
 
 
-def test_the_status_page_stays_on_loopback_unless_something_guards_it(tmp_path: Path) -> None:
+def test_the_status_page_stays_on_loopback_unless_it_asks_who_is_there(tmp_path: Path) -> None:
+    users, pem = tmp_path / "users", tmp_path / "page.pem"
+    users.touch()
+    pem.touch()
     text = '[status_page]\nhost = "0.0.0.0"\n'
+    with_users = f'{text}authentication = "users"\nusers_file = "{users}"\n'
     assert problem(tmp_path, text).startswith("status_page.host: found '0.0.0.0'")
-    load(tmp_path, text + "allow_remote = true")
     load(tmp_path, text + "enabled = false")
+    assert problem(tmp_path, with_users).startswith("status_page.certificate: missing with status_page.host")
+    load(tmp_path, with_users + f'certificate = "{pem}"\nkey = "{pem}"')
+    load(tmp_path, with_users + 'proxy_addresses = ["10.20.1.7"]')
+    load(tmp_path, text + 'authentication = "proxy"\nproxy_addresses = ["10.20.1.7", "fd00::7"]')
+    load(tmp_path, with_users.replace("0.0.0.0", "127.0.0.1"))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('authentication = "users"', "status_page.users_file: missing"),
+        ('authentication = "proxy"', "status_page.proxy_addresses: found none"),
+        ('proxy_addresses = ["10.0.0.1"]', "status_page.proxy_addresses: found with status_page.authentication"),
+        ('proxy_acting_users = ["anna"]', "status_page.proxy_acting_users: found with"),
+        ('authentication = "proxy"\nproxy_addresses = ["proxy.example"]', "status_page.proxy_addresses[0]: found"),
+        ('users_file = "nowhere"\nauthentication = "users"', "status_page.users_file: found 'nowhere', not there"),
+        ('proxy_user_header = "X User"', "status_page.proxy_user_header: found 'X User'"),
+        ("session_hours = 48.0", "status_page.session_hours: found 48.0"),
+    ],
+)
+def test_the_page_s_keys_must_fit_each_other(tmp_path: Path, text: str, found: str) -> None:
+    assert problem(tmp_path, f"[status_page]\n{text}").startswith(found)
+
+
+def test_the_page_s_certificate_needs_its_key(tmp_path: Path) -> None:
+    pem = tmp_path / "page.pem"
+    pem.touch()
+    assert problem(tmp_path, f'[status_page]\ncertificate = "{pem}"').startswith("status_page.key: missing")
 
 
 def test_page_and_listener_cannot_share_a_port(tmp_path: Path) -> None:

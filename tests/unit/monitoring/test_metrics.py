@@ -27,6 +27,8 @@ def test_the_counts_of_ledger_queue_and_disk_are_told():
     assert found["csf24_cases", "held"] == 1
     assert found["csf24_cases", "done"] == 57
     assert found["csf24_cases", "running"] == 0
+    assert found["csf24_outcomes", "refused"] == 6
+    assert found["csf24_outcomes", "predicted"] == 51
     assert found["csf24_deliveries", "pending"] == 328
     assert found["csf24_instances",] == 8421
     assert found["csf24_instance_bytes",] == 4.41e9

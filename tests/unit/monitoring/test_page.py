@@ -11,8 +11,18 @@ import service.monitoring
 from service import __version__
 from service.cases import CaseOutcome, CaseState
 from service.errors import Reason
-from service.monitoring.page import render, render_case, render_message
-from service.monitoring.snapshot import AssociationView, CaseView, DiskView
+from service.monitoring.access import Visitor
+from service.monitoring.page import render, render_case, render_discard, render_log_in, render_message
+from service.monitoring.role import Role
+from service.monitoring.snapshot import (
+    AssociationView,
+    BrowsingView,
+    CaseView,
+    CheckView,
+    DiskView,
+    PlaneView,
+    SeriesChoice,
+)
 from tests.builders.html import Element, parse
 from tests.builders.status import (
     BASELINE_UID,
@@ -40,6 +50,16 @@ HELD = CaseView(
         reasons=(INJECTION_MISSING,),
     )
 )
+ANNA = Visitor(name="anna", role=Role.ACT, token="t", may_log_out=True)
+SCRIPT = (Path(service.monitoring.__file__).parent / "templates" / "browse.js").read_text()
+PLANES = tuple(PlaneView(name=name, count=180, middle=90, width=200, height=240) for name in ("sagittal", "axial"))
+LAYERS = ("baseline", "delayed", "predicted", "increase")
+
+
+def browsed(view: CaseView, *layers: str, registered: bool = True) -> CaseView:
+    return replace(view, browsing=BrowsingView(layers=layers, planes=PLANES, registered=registered))
+
+
 PAGES = {
     "busy": render(snapshot(), config_path="/etc/csf24.toml"),
     "idle": render(snapshot(cases=(), peers=(), last_association=None)),
@@ -47,6 +67,13 @@ PAGES = {
     "predicted": render_case(predicted_view()),
     "refused": render_case(REFUSED),
     "held": render_case(HELD),
+    "predicted, with images": render_case(browsed(predicted_view(), *LAYERS)),
+    "refused, with images": render_case(browsed(REFUSED, *LAYERS[:2], registered=False)),
+    "held, for one who may act": render_case(
+        HELD, visitor=ANNA, choices=(SeriesChoice(uid="1.2.3", text="series 301"),)
+    ),
+    "discard": render_discard(HELD, visitor=ANNA),
+    "log-in": render_log_in(proof="p", onward="/", problem="The name or the password is not right."),
     "message": render_message("Not found", "There is no such page."),
 }
 every_page = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES.keys())
@@ -57,7 +84,7 @@ def section(page: str, name: str) -> Element:
 
 
 def cases_in(found: Element) -> list[str]:
-    return [link.text for link in found.all("a")]
+    return [link.text for link in found.all("a") if link.attributes["href"].startswith("/cases/")]
 
 
 def test_every_case_stands_in_the_section_of_its_state():
@@ -110,6 +137,36 @@ def test_a_case_of_another_day_shows_its_date():
 
 def test_the_page_says_that_older_cases_are_left_out():
     assert "newest 4 of 57 cases" in section(render(snapshot()), "finished").text
+
+
+def test_cases_are_counted_by_where_they_stand_and_each_number_leads_to_its_list():
+    tiles = parse(render(snapshot())).one("ul", aria_label="Cases").all("a")
+
+    assert {link.text: link.attributes["href"] for link in tiles} == {
+        "2 red": "#attention",
+        "1 held for a person": "#attention",
+        "0 waiting": "#progress",
+        "0 running or sending": "#progress",
+        "6 refused": "/?show=refused#finished",
+        "51 sent": "/?show=sent#finished",
+    }
+
+
+@pytest.mark.parametrize(
+    ("show", "numbers", "heading"),
+    [
+        ("sent", "79", "newest 2 of 51 cases"),
+        ("refused", "8", "newest 1 of 6 cases"),
+        ("discarded", "a", "1 case"),
+        ("everything' or 1", "789a", "newest 4 of 57 cases"),
+    ],
+)
+def test_the_finished_cases_can_be_told_apart(show: str, numbers: str, heading: str):
+    found = section(render(snapshot(), show=show), "finished")
+
+    assert cases_in(found) == [f"c00000000000{number}" for number in numbers]
+    assert heading in found.text
+    assert found.one("strong", aria_current="true").text == (show if " " not in show else "all")
 
 
 @pytest.mark.parametrize(
@@ -217,11 +274,13 @@ def test_every_page_names_the_version_and_the_limit_of_use(page):
 
 
 @every_page
-def test_every_page_works_without_scripts_and_outside_resources(page):
+def test_every_page_has_our_script_at_most_our_forms_and_nothing_from_outside(page):
     document = parse(page)
 
-    assert document.all("script") == []
-    assert document.all("form") == []
+    assert page.count(f"<script>{SCRIPT}</script>") == len(document.all("script"))
+    for form in document.all("form"):
+        assert form.attributes["action"].startswith("/")
+        assert form.attributes["method"] == "get" or form.all("input", type="hidden", name="proof")
     for element in document.walk():
         assert "style" not in element.attributes
         assert not any(name.startswith("on") for name in element.attributes)
@@ -300,3 +359,70 @@ def test_text_stands_out_from_its_ground_as_wcag_asks(ink, ground):
     light, dark = _luminance(colours[ground]), _luminance(colours[ink])
 
     assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def test_every_picture_of_a_prediction_is_named_as_not_acquired():
+    pictures = parse(PAGES["predicted, with images"]).all("img")
+
+    assert len(pictures) == 2 * 5  # four layers and an overlay in two planes
+    for picture in pictures:
+        predicted = any(f"/{layer}/" in picture.attributes["src"] for layer in ("predicted", "increase"))
+        assert ("not acquired" in picture.attributes["alt"]) is predicted
+
+
+def test_a_refused_case_shows_what_was_received_and_where_it_lay():
+    text = section(PAGES["refused, with images"], "images-title").text
+
+    assert "There is no prediction." in text
+    assert "before the two were aligned" in text
+    assert not parse(PAGES["refused, with images"]).all("img", src=f"/cases/{REFUSED.case.case_id}/preview.png")
+
+
+def test_a_prediction_of_single_planes_is_seen_in_the_preview():
+    view = predicted_view()
+    preview = f"/cases/{view.case.case_id}/preview.png"
+
+    assert parse(render_case(browsed(view, *LAYERS[:2]))).one("img", src=preview)
+    assert not parse(render_case(browsed(view, *LAYERS))).all("img", src=preview)
+    assert parse(render_case(view)).one("img", src=preview)
+
+
+def test_a_simulated_patient_is_called_so():
+    page = render_case(replace(browsed(predicted_view(), *LAYERS), simulated_patient=True))
+
+    assert "SIMULATED PATIENT, no patient exists" in parse(page).text
+    assert "simulated patient" not in parse(PAGES["predicted, with images"]).text.lower()
+
+
+def test_checks_that_failed_come_first_and_say_their_code():
+    checks = tuple(
+        CheckView(code=code, measures=code.lower(), measured=1.0, limit="at least 2", verdict=verdict)
+        for code, verdict in (("GOOD", "pass"), ("ODD", "warn"), ("BAD", "reject"), ("FINE", "pass"))
+    )
+    found = section(render_case(replace(REFUSED, checks=checks)), "checks")
+
+    assert "1 rejected, 1 warned, 2 passed" in found.text
+    rows = found.one("tbody").all("tr")
+    assert [row.one("th").children[0].text for row in rows] == ["bad", "odd", "good", "fine"]
+    assert rows[0].one("code").text == "BAD"
+    assert not rows[2].all("code")
+
+
+@pytest.mark.parametrize(
+    ("view", "actions"),
+    [
+        (HELD, {"release", "discard"}),
+        (REFUSED, {"retry"}),
+        (predicted_view(), set()),
+        (CaseView(case=case(6, CaseState.FAILED)), {"retry", "discard"}),
+        (CaseView(case=case(1, CaseState.RUNNING)), {"discard"}),
+        (CaseView(case=case(2, CaseState.DISCARDED)), set()),
+    ],
+)
+def test_only_buttons_that_the_case_allows_are_there(view: CaseView, actions: set[str]):
+    page = parse(render_case(view, visitor=ANNA))
+    forms = {form.attributes["action"].rpartition("/")[2] for form in page.all("form", method="post")}
+    links = {link.attributes["href"].rpartition("/")[2] for link in page.all("a", class_="button danger")}
+
+    assert (forms | links) - {"logout"} == actions
+    assert not parse(render_case(view)).all("form", method="post")

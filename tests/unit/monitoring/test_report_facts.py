@@ -5,9 +5,10 @@ from pathlib import Path
 
 from service.cases import CaseOutcome
 from service.errors import Reason
+from service.imaging.quality_limits import LIMITS
 from service.inference.manifest import load_manifest
 from service.inference.predictor import ModelIdentity
-from service.monitoring.report_facts import fact_groups, stage_seconds, warnings
+from service.monitoring.report_facts import MEASURES, checks, fact_groups, stage_seconds, warnings
 from service.report import CaseFacts, SeriesFacts, bare_report, case_report
 from tests.builders.models import tiny_model
 
@@ -86,3 +87,32 @@ def test_the_report_of_a_case_that_was_never_looked_at_has_no_facts():
     assert fact_groups(bare) == ()
     assert stage_seconds(bare) == {}
     assert warnings(bare) == ()
+
+
+def test_every_check_that_can_be_made_has_its_figure_in_words() -> None:
+    assert set(MEASURES) == set(LIMITS)
+
+
+def test_checks_say_which_series_they_were_made_on_and_how_they_ended() -> None:
+    def made(code: str, *, passed: bool = True, action: str = "REJECT") -> dict[str, object]:
+        return {"code": code, "passed": passed, "action": action, "measured": 1.0, "limit": "at least 1"}
+
+    found = checks(
+        {
+            "checks": [
+                made("NOT_FINITE"),
+                made("NOT_FINITE"),
+                made("BRAIN_VOLUME", passed=False),
+                made("ORBITS_NOT_FOUND", passed=False, action="WARN"),
+                made("PREDICTION_DARKENS"),
+                made("PREDICTION_DARKENS"),
+                made("NEW_IN_A_LATER_VERSION"),
+            ]
+        }
+    )
+    assert [check.verdict for check in found] == ["pass", "pass", "reject", "warn", "pass", "pass", "pass"]
+    assert [check.measures.partition(",")[2] for check in found[:6]] == [
+        " baseline", " delayed", "", "", " sagittal", " axial",
+    ]  # fmt: skip
+    assert found[-1].measures == "NEW_IN_A_LATER_VERSION"
+    assert checks({}) == ()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from service.case_actions import hours_after_injection
 from service.config import load_config
-from service.release import hours_after_injection
 from service.storage.ledger import Ledger
 from tests.builders.received import NOON, make_stored, series_uid
 from tests.builders.t1_series import INJECTION, after, t1_headers
