@@ -1,4 +1,4 @@
-"""csf24-training: simulate, prepare, fit, evaluate, export. Needs the extra ``training`` and says so without it."""
+"""csf24-training: simulate, prepare, fit, evaluate, export, reader-study. Without the extra ``training`` it says so."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from rich.console import Console
 from rich.table import Table
 
 from service.errors import Csf24Error
+from training import cli_reader_study
 
 if TYPE_CHECKING:
     from training.settings import TrainingRecipe
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Simulate, train and export models for csf24.")
+app.add_typer(cli_reader_study.app, name="reader-study")
 _out = Console()
-_NEEDED = ("torch", "onnx", "scipy", "onnxruntime")
+_NEEDED = ("torch", "onnx", "scipy", "onnxruntime", "statsmodels", "krippendorff", "pingouin")
 
 RecipeName = Annotated[str, typer.Argument(help="A shipped recipe (volume3d, paper2d-small, paper) or a .toml file.")]
 Cohort = Annotated[Path, typer.Option(help="Folder written by `simulate`; may be given more than once.", exists=True)]
