@@ -19,14 +19,14 @@ from training.reader_study.scale import COLUMNS, GRADES_AT_24_H
 
 MODEL = "volume3d-0.1.0"
 LATE_AT = INJECTED_AT + timedelta(hours=24)
+LATE_TRACER = {"basal": 0.25, "sas": 0.25, "ventricles": 0.12}
 LATE_POSE = RigidTransform.from_euler((-3.0, 4.0, 2.0), (-5.0, 3.0, 6.0))
 
 
 @cache
 def head_late() -> Volume:
     """The head of `tests.builders.patients` after 24 h: fluid everywhere bright, ventricles less; moved, shaded."""
-    tracer = {"basal": 0.25, "sas": 0.25, "ventricles": 0.12}
-    head = Head(noise=0.02, seed=3, tracer=tracer, gain=1200.0, bias=0.05)
+    head = Head(noise=0.02, seed=3, tracer=LATE_TRACER, gain=1200.0, bias=0.05)
     volume = head_volume(head, default_grid(1.5), LATE_POSE)
     return volume.with_array(volume.array.round())
 

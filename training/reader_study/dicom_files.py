@@ -76,12 +76,13 @@ def _header(code: str, plane: str, number: int, *, simulated: bool) -> Dataset:
     ds.SpecificCharacterSet = "ISO_IR 100"
     ds.ImageType = ["DERIVED", "SECONDARY", "OTHER"]  # both kinds are: cut, scaled, masked
     ds.SOPClassUID = MRImageStorage
-    ds.StudyDate = ds.StudyTime = ds.AccessionNumber = ds.ReferringPhysicianName = ds.StudyID = ""
+    ds.StudyDate = ds.StudyTime = ds.AccessionNumber = ds.ReferringPhysicianName = ""
+    ds.StudyID = code
     ds.PatientName = f"READER STUDY^{code}"
     ds.PatientID = code
     ds.PatientBirthDate = ds.PatientSex = ""
     ds.PatientIdentityRemoved = "YES"
-    ds.DeidentificationMethod = "Header made anew; only pixels of the brain and its surroundings kept"
+    ds.DeidentificationMethod = "Header made anew; pixels of the brain and around it only"
     ds.LongitudinalTemporalInformationModified = "REMOVED"
     ds.StudyDescription = f"{'SIMULATED ' if simulated else ''}{_WORDS}"
     ds.SeriesDescription = f"24 h {plane:<8} (may be predicted)".replace("  ", " ")

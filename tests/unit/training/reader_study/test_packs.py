@@ -22,8 +22,8 @@ from training.reader_study.packs import write_packs
 from training.reader_study.scale import COLUMNS
 
 MAY_DIFFER = {  # between items; everything else must be equal in every file of a plane
-    "PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID",
-    "ImagePositionPatient", "ImageOrientationPatient", "PixelData",
+    "PatientID", "PatientName", "StudyID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID",
+    "FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelData",
 }  # fmt: skip
 KEY = study_key(patients=5, versions=(REAL, MODEL, REAL_AGAIN))
 
