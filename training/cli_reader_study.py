@@ -52,7 +52,7 @@ def make(
         seed=secrets.randbits(60) if seed is None else seed,
         out=out,
         key_file=key,
-        tell=lambda line: _out.print(line, markup=False, highlight=False),
+        tell=lambda line: _out.print(line, markup=False, highlight=False, soft_wrap=True),
     )
     patients = f"{len(made.patients)} {'SIMULATED ' if made.simulated else ''}patients"
     _out.print(
@@ -60,6 +60,7 @@ def make(
         f"{len(made.versions)} installments. Packs: {out}. Key, not for readers: {key}",
         markup=False,
         highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -67,10 +68,10 @@ def make(
 def score(
     *,
     ratings: Annotated[list[Path], typer.Argument(exists=True, help="Filled-in forms, or folders with ratings*.csv.")],
-    key: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Written by `make`.")],
+    key: Annotated[Path, typer.Option(exists=True, help="Written by `make`.")],
     out: Annotated[Path, typer.Option(help="Folder for agreement.json, two tables and report.html.")],
     allow_missing: Annotated[bool, typer.Option(help="Go on although some items have no grade.")] = False,
-    draws: Annotated[int, typer.Option(min=100, help="Of the bootstrap over patients.")] = 2000,
+    draws: Annotated[int, typer.Option(min=100, help="Of the bootstrap over patients.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 24,
 ) -> None:
     """Check the ratings and write transition matrices and agreement."""

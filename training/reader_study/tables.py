@@ -1,33 +1,25 @@
-"""The figures of a study on the terminal: every transition matrix, and one line for each comparison."""
+"""The figures of a study on the terminal: every transition matrix, and a few lines for each comparison."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.table import Table
 
 from training.reader_study.analysis import Agreement, StudyFigures
-from training.reader_study.bootstrap import Estimate
 from training.reader_study.key import Key
-from training.reader_study.report import SIMULATED, number, share_text
+from training.reader_study.report import NAMES, SIMULATED, number, share_text
 
-_SHOWN = {
-    "accuracy": "same grade",
-    "kappa_unweighted": "kappa",
-    "kappa_linear": "linear",
-    "kappa_quadratic": "quadratic",
-    "kappa_fleiss": "Fleiss",
-    "gwet_ac2": "AC2",
-    "krippendorff_alpha": "alpha",
-}
+_PER_LINE = 2
 
 
 def print_figures(figures: StudyFigures, key: Key, out: Console) -> None:
-    """Counts and shares of each matrix; coefficients with their intervals are in the files, kappa's here too."""
+    """All but the answers' tallies, which are in the files; fits 80 columns."""
     if key.simulated:
         out.print(SIMULATED, style="bold")
-    out.print(f"Study {key.study}: {figures.patients} patients, {key.readers} readers, {len(key.left_out)} left out")
+    _say(out, f"Study {key.study}: {figures.patients} patients, {key.readers} readers, {len(key.left_out)} left out")
     for reading in figures.readings:
         table = Table(title=f"reader {reading.reader}: rows real, columns {reading.version}", title_justify="left")
         for heading in ("real", *reading.transitions.labels, "all"):
@@ -36,27 +28,28 @@ def print_figures(figures: StudyFigures, key: Key, out: Console) -> None:
             cells = [f"{c.count} ({c.share:.0%})" if c.of else "0" for c in row]
             table.add_row(label, *cells, str(row[0].of))
         out.print(table)
-        cut = reading.dichotomy
-        out.print(
-            f"grades 3-4: sensitivity {share_text(cut.sensitivity)}, specificity {share_text(cut.specificity)}",
-            highlight=False,
-        )
-    table = Table("comparison", "n", *_SHOWN.values(), "kappa's interval", "half-width", "ICC(2,1)", "ICC(3,1)")
+        _say(out, f"grades 3-4: sensitivity {share_text(reading.dichotomy.sensitivity)}")
+        _say(out, f"            specificity {share_text(reading.dichotomy.specificity)}")
     for found in figures.agreements:
-        table.add_row(*_line(found))
-    out.print(table)
-    unseen = sum(tally.not_gradable for tally in figures.tallies), sum(tally.missing for tally in figures.tallies)
-    out.print(f"Not gradable: {unseen[0]} answers; missing: {unseen[1]}. Neither is in the coefficients.")
+        _say(out, f"\n{found.what}: {found.patients} patients with all grades")
+        values = list(_values(found))
+        for start in range(0, len(values), _PER_LINE):
+            _say(out, "  " + "; ".join(values[start : start + _PER_LINE]))
+    ungraded = sum(tally.not_gradable for tally in figures.tallies)
+    missing = sum(tally.missing for tally in figures.tallies)
+    _say(out, f"\nNot gradable: {ungraded} answers; missing: {missing}. Neither is in the coefficients.")
 
 
-def _line(found: Agreement) -> list[str]:
-    values = [number(found.figures[name].value) if name in found.figures else "" for name in _SHOWN]
-    kappa = found.figures.get("kappa_unweighted") or found.figures["kappa_fleiss"]
-    icc = ["", ""] if found.icc is None else [number(found.icc.absolute), number(found.icc.consistency)]
-    return [found.what, str(found.patients), *values, *_interval(kappa), *icc]
+def _values(found: Agreement) -> Iterator[str]:
+    for name, estimate in found.figures.items():
+        known = not math.isnan(estimate.low)
+        interval = f" ({number(estimate.low)} to {number(estimate.high)})" if known else ""
+        width = f", half-width {number(estimate.half_width)}" if known and name == "kappa_unweighted" else ""
+        yield f"{NAMES[name]} {number(estimate.value)}{interval}{width}"
+    if found.icc is not None:
+        yield f"{NAMES['icc_2_1']} {number(found.icc.absolute)}"
+        yield f"{NAMES['icc_3_1']} {number(found.icc.consistency)}"
 
 
-def _interval(estimate: Estimate) -> list[str]:
-    if math.isnan(estimate.low):
-        return ["none", ""]
-    return [f"{number(estimate.low)} to {number(estimate.high)}", number(estimate.half_width)]
+def _say(out: Console, text: str) -> None:
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
