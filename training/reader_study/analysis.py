@@ -52,6 +52,8 @@ class Agreement:
         ``real and predicted``, ``readers``, or ``read twice``.
     patients
         With a grade from everybody compared.
+    same_grade
+        By how many of these everybody gave the same grade; None for a mean of readers.
     kappa_half_width_large_sample
         1.96 standard errors of the unweighted kappa, beside the bootstrap's; NaN unless two are compared.
     """
@@ -59,6 +61,7 @@ class Agreement:
     what: str
     kind: str
     patients: int
+    same_grade: Share | None
     figures: dict[str, Estimate]
     icc: Icc | None
     kappa_half_width_large_sample: float
@@ -230,11 +233,13 @@ def _agreement(
     coefficients = {**(PAIRED if columns == 2 else {}), **ANY_NUMBER}
     figures = {name: _mean_of_groups(coefficient, grades, columns) for name, coefficient in coefficients.items()}
     single = table.shape[1] == columns
+    rated = agreement.complete(table)
     half_width = 1.96 * agreement.cohen_standard_error(table, grades) if single and columns == 2 else float("nan")
     return Agreement(
         what=what,
         kind=kind,
-        patients=len(agreement.complete(table)),
+        patients=len(rated),
+        same_grade=Share(count=int((np.ptp(rated, axis=1) == 0).sum()), of=len(rated)) if single else None,
         figures=estimates(table, figures, draws=draws, seed=seed),
         icc=agreement.icc(table) if single else None,
         kappa_half_width_large_sample=half_width,

@@ -11,11 +11,12 @@ from service.imaging.volume import Float64
 
 LEVEL = 95.0
 _FEWEST = 0.5  # share of draws that must give a figure, else there is no interval
+_SAME = 1e-9  # draws that all give the figure itself know nothing of its uncertainty: full agreement, or few patients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A figure and its interval; NaN where it is undefined.
+    """A figure and its interval; NaN where it is undefined, or where no draw differs from another.
 
     Attributes
     ----------
@@ -58,7 +59,7 @@ def estimates(
 def _estimate(value: float, drawn: Float64) -> Estimate:
     known = drawn[~np.isnan(drawn)]
     undefined = 1 - len(known) / len(drawn)
-    if np.isnan(value) or 1 - undefined < _FEWEST:
+    if np.isnan(value) or 1 - undefined < _FEWEST or np.ptp(known) < _SAME:
         return Estimate(value=value, low=float("nan"), high=float("nan"), undefined_draws=undefined)
     tail = (100 - LEVEL) / 2
     low, high = np.percentile(known, [tail, 100 - tail])

@@ -32,7 +32,7 @@ NAMES = {
 }
 METHODS = (
     "Intervals are of 95 %: Wilson's for proportions; for coefficients percentiles of a bootstrap over patients; "
-    "for ICC those of the F distribution.",
+    "for ICC those of the F distribution. A bootstrap whose draws all agree, as with full agreement, gives none.",
     "Weights follow the grades' values, so that 0 and 3 lie three times as far apart as 3 and 4.",
     "Images that were not gradable are left out of the coefficients and counted in the tables.",
     "A reader's agreement with themselves on real and predicted images and the agreement between readers answer "
@@ -136,6 +136,8 @@ def _agreement(found: Agreement) -> dict[str, Any]:
         "patients": found.patients,
         **{name: _estimate(estimate) for name, estimate in found.figures.items()},
     }
+    if found.same_grade is not None:
+        document["same_grade_by_all"] = _share(found.same_grade)
     if found.icc is not None:
         document["icc_2_1"] = _interval(found.icc.absolute, found.icc.absolute_interval)
         document["icc_3_1"] = _interval(found.icc.consistency, found.icc.consistency_interval)

@@ -41,9 +41,13 @@ def print_figures(figures: StudyFigures, key: Key, out: Console) -> None:
 
 
 def _values(found: Agreement) -> Iterator[str]:
+    if found.same_grade is not None:
+        yield f"same grade by all {share_text(found.same_grade)}"
     for name, estimate in found.figures.items():
+        if name == "accuracy" and found.same_grade is not None:
+            continue  # said already, with Wilson's interval
         known = not math.isnan(estimate.low)
-        interval = f" ({number(estimate.low)} to {number(estimate.high)})" if known else ""
+        interval = f" ({number(estimate.low)} to {number(estimate.high)})" if known else " (no interval)"
         width = f", half-width {number(estimate.half_width)}" if known and name == "kappa_unweighted" else ""
         yield f"{NAMES[name]} {number(estimate.value)}{interval}{width}"
     if found.icc is not None:

@@ -258,10 +258,12 @@ def test_the_bootstrap_is_scipy_s():
 
 
 def test_patients_are_drawn_whole_not_ratings():
-    """Columns that always agree agree in every draw."""
+    """Columns that always agree agree in every draw; and draws that never differ are no interval."""
+    seen = []
     ratings = np.repeat(DRAWN[:, :1], 2, axis=1)
-    found = estimates(ratings, {"a": agreement.accuracy}, draws=200, seed=1)["a"]
-    assert (found.low, found.high) == (1.0, 1.0)
+    found = estimates(ratings, {"a": lambda r: seen.append(agreement.accuracy(r)) or 1.0}, draws=50, seed=1)["a"]
+    assert set(seen) == {1.0}
+    assert found.value == 1.0 and np.isnan([found.low, found.high, found.half_width]).all()
 
 
 def test_draws_without_a_figure_are_counted_and_without_enough_there_is_no_interval():

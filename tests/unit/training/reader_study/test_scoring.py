@@ -92,6 +92,8 @@ def test_coefficients_are_of_the_graded_pairs(scored):
     one = found[f"reader 1: real and {MODEL}"]
     assert one["patients"] == 6
     assert one["accuracy"]["value"] == pytest.approx(4 / 6)
+    assert (one["same_grade_by_all"]["count"], one["same_grade_by_all"]["of"]) == (4, 6)
+    assert one["same_grade_by_all"]["low"] == pytest.approx(0.300, abs=1e-3)  # Wilson, 4 of 6
     chance = (2 * 1 + 2 * 4 + 2 * 1) / 36
     assert one["kappa_unweighted"]["value"] == pytest.approx((4 / 6 - chance) / (1 - chance))
     assert one["kappa_unweighted"]["half_width"] > 0.3
@@ -133,6 +135,7 @@ def test_every_coefficient_stands_in_the_table(scored):
                      "krippendorff_alpha", "icc_2_1", "icc_3_1"}  # fmt: skip
     for row in found:
         assert row["low"] == "" or float(row["low"]) <= float(row["value"]) <= float(row["high"])
+        assert row["half_width"] != "0.0"
 
 
 def test_the_same_ratings_give_the_same_files(scored, tmp_path):
