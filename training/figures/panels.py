@@ -18,6 +18,7 @@ from training.figures.pictures import PLANES, RunPictures
 Rows = list[list[object]]
 _ORDER = ("l2", "l1", "pinball")
 _CELL_INCH = 2.1
+_GIVEN = {"baseline": "before injection", "delayed": "1-2 h"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,7 +36,7 @@ def panels(runs: Sequence[RunPictures], case: str, plane: str, given: str) -> li
     place = runs[0].cases.index(case)
     real = runs[0].shown(place, plane, "real")
     found = [
-        Panel(title=f"a: {given}", picture=runs[0].shown(place, plane, given), is_difference=False),
+        Panel(title=f"a: {_GIVEN.get(given, given)}", picture=runs[0].shown(place, plane, given), is_difference=False),
         Panel(title="b: 24 h, real", picture=real, is_difference=False),
     ]
     for run in runs:

@@ -77,7 +77,7 @@ def test_columns_stand_in_the_paper_s_order_whatever_the_order_of_the_runs(runs)
     read = [read_pictures(runs[loss]) for loss in ("l1", "l2")]
     found = panels(read, "patient-004", "axial", "delayed")
     assert [panel.title for panel in found] == [
-        "a: delayed", "b: 24 h, real", "c: 24 h, predicted (l2)", "d: |b - c|", "e: 24 h, predicted (l1)", "f: |b - e|",
+        "a: 1-2 h", "b: 24 h, real", "c: 24 h, predicted (l2)", "d: |b - c|", "e: 24 h, predicted (l1)", "f: |b - e|",
     ]  # fmt: skip
     a, b, c, d, e, f = (panel.picture for panel in found)
     example = slice_examples(3)[2]
