@@ -39,7 +39,7 @@ from service.inference.predictor import Predictor
 
 PLANES = ("sagittal", "axial")
 _SHOWN_AROUND_MM = 9.0  # of brain and fluid: the whole subarachnoid space, not the face
-_TABLE = PreprocessingRecipe(  # the founding paper's pictures
+_VIEW = PreprocessingRecipe(  # the founding paper's pictures
     kind="slice_pair",
     mode="fat_global",
     time_points=("baseline",),
@@ -102,7 +102,7 @@ def pictures(visits: Mapping[str, SourceSeries], predictors: Mapping[str, Predic
     fat = measure_orbital_fat(baseline, anatomy)
     delayed = _aligned(baseline, volumes["delayed"], anatomy, fat, warnings, tracer=True)
     late = _aligned(baseline, volumes["late"], anatomy, fat, warnings, tracer=False)
-    grids = model_grids(anatomy, _TABLE)
+    grids = model_grids(anatomy, _VIEW)
     shown = [_shown(grid, anatomy, baseline, (delayed, late)) for grid in grids]
     versions = {real: [_cut(late.volume, grid, late.from_baseline, late.fat.median) for grid in grids]}
     for name, predictor in predictors.items():
