@@ -14,7 +14,7 @@ def augment(tensor: Tensor, target: Tensor, weight: Tensor, per_time: int) -> tu
     """Jittered copies; uses torch's own generator.
 
     The answer is in units of the baseline's fat reference, so an error of that reference scales
-    it with the baseline; an error of the delayed one changes the delayed channels alone.
+    it with the baseline; an error of a later one changes that one's channels alone.
 
     Parameters
     ----------
@@ -25,14 +25,13 @@ def augment(tensor: Tensor, target: Tensor, weight: Tensor, per_time: int) -> tu
     """
     n, spatial = tensor.shape[0], tensor.ndim - 2
     ones = [1] * (spatial + 1)
-    before, after = tensor[:, :per_time], tensor[:, per_time:]
-    gain = 1 + _FAT_ERROR * (2 * torch.rand(2, n, *ones) - 1)
+    before, *later = torch.split(tensor, per_time, dim=1)
+    gain = 1 + _FAT_ERROR * (2 * torch.rand(1 + len(later), n, *ones) - 1)
     field = _field(before)
-    jitter = 1 + 0.25 * (_field(before) - 1)
-    before = before * gain[0] * field
+    jitter = [1 + 0.25 * (_field(before) - 1) for _ in later]
     target = target * gain[0] * field
-    after = after * gain[1] * field * jitter
-    tensor = torch.cat([before, after], dim=1)
+    scaled = [after * g * field * j for after, g, j in zip(later, gain[1:], jitter, strict=True)]
+    tensor = torch.cat([before * gain[0] * field, *scaled], dim=1)
     tensor = (tensor + _NOISE * torch.rand(n, *ones) * torch.randn_like(tensor)).clamp(0, 2)
     if spatial == 3 and torch.rand(()) < 0.5:  # left-right: only whole heads look alike mirrored
         tensor, target, weight = (v.flip(-1) for v in (tensor, target, weight))

@@ -1,4 +1,4 @@
-"""csf24-training: simulate, prepare, fit, evaluate, export. Needs the extra ``training`` and says so without it."""
+"""csf24-training: simulate, prepare, fit, evaluate, export, figures, reader-study; says so without its extra."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from rich.console import Console
 from rich.table import Table
 
 from service.errors import Csf24Error
+from training import cli_figures, cli_reader_study
 
 if TYPE_CHECKING:
     from training.settings import TrainingRecipe
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Simulate, train and export models for csf24.")
+app.add_typer(cli_reader_study.app, name="reader-study")
+app.command()(cli_figures.figures)
 _out = Console()
-_NEEDED = ("torch", "onnx", "scipy", "onnxruntime")
+_NEEDED = ("torch", "onnx", "scipy", "onnxruntime", "statsmodels", "krippendorff", "pingouin")
 
 RecipeName = Annotated[str, typer.Argument(help="A shipped recipe (volume3d, paper2d-small, paper) or a .toml file.")]
 Cohort = Annotated[Path, typer.Option(help="Folder written by `simulate`; may be given more than once.", exists=True)]
@@ -154,21 +157,25 @@ def evaluate(
     prepared: Annotated[list[Path], typer.Option(exists=True)],
     run: Annotated[Path, typer.Option(exists=True)],
 ) -> None:
-    """Figures on the held-out patients of the first cohort, beside the baselines; kept in RUN/figures.json."""
+    """Figures on the held-out patients of the first cohort, beside the baselines; kept in RUN, with pictures."""
     from training.evaluate import evaluate as figures_of  # noqa: PLC0415 - needs the extra
     from training.evaluate import write_figures  # noqa: PLC0415
+    from training.figures.pictures import FILE, write_pictures  # noqa: PLC0415
     from training.prepare import prepare_as_served  # noqa: PLC0415
     from training.simulate.cohort import load_patient  # noqa: PLC0415
 
     chosen, parts = _load(recipe, cohort, prepared)
-    served = [
-        prepare_as_served(load_patient(cohort[0] / f"{name}.npz"), chosen.preprocessing) for name in parts["test_names"]
-    ]
-    test = [example for example in served if example is not None]
-    figures = figures_of(_network(chosen, run), chosen, parts["train"], test)
+    served = {
+        name: prepare_as_served(load_patient(cohort[0] / f"{name}.npz"), chosen.preprocessing)
+        for name in parts["test_names"]
+    }
+    found = {name: example for name, example in served.items() if example is not None}
+    test, network = list(found.values()), _network(chosen, run)
+    figures = figures_of(network, chosen, parts["train"], test)
     figures["anatomy"] = "found by the service's own find_anatomy and fat reference; registration is the true one"
     figures["refused"] = len(served) - len(test)
     write_figures(figures, run / "figures.json")
+    write_pictures(network, chosen, test, list(found), run / FILE)
     columns = list(figures["rows"]["model"])
     table = Table("method", *columns, title=f"SIMULATED, {len(test)} held-out patients")
     for method, row in figures["rows"].items():

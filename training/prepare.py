@@ -133,10 +133,10 @@ def _example(
         fat_baseline=fat[0], fat_delayed=fat[1], recipe=recipe,
     )  # fmt: skip
     answer = prepare(
-        patient.baseline, patient.late, transform=to_late, anatomy=anatomy,
-        fat_baseline=fat[0], fat_delayed=fat[2], recipe=recipe,
+        patient.baseline, patient.late, transform=to_late, anatomy=anatomy, fat_baseline=fat[0], fat_delayed=fat[2],
+        recipe=replace(recipe, time_points=("baseline", "delayed")),  # whatever the model is given
     )  # fmt: skip
-    per_time = answer.tensor.shape[1] // len(recipe.time_points)
+    per_time = answer.tensor.shape[1] // 2
     late, before = answer.tensor[0, -per_time:], answer.tensor[0, :per_time]
     truth = patient.anatomy
     masks = []

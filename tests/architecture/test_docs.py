@@ -33,6 +33,7 @@ DOCUMENTS = [
     README,
     REPOSITORY / "CHANGELOG.md",
     *sorted((REPOSITORY / "deploy").iterdir()),
+    *sorted((REPOSITORY / "docs").glob("*.md")),
     *sorted((REPOSITORY / "onnx_models").glob("*/MODEL_CARD.md")),
 ]
 UsageError = typer.BadParameter.__mro__[1]  # typer brings a click of its own, whose names are private
@@ -135,7 +136,9 @@ def test_every_command_is_one_that_the_command_line_takes(
 def test_the_documents_have_the_commands_that_a_newcomer_needs() -> None:
     found = {" ".join(words[:2]) for path in DOCUMENTS for words in (*commands(path), *names(path))}
     assert {f"csf24 {name}" for name in ("serve", "convert", "demo", "doctor", "cases", "models")} <= found
-    assert {f"csf24-training {name}" for name in ("simulate", "prepare", "fit", "evaluate", "export")} <= found
+    assert {
+        f"csf24-training {name}" for name in ("simulate", "prepare", "fit", "evaluate", "export", "reader-study")
+    } <= found
     assert ["csf24", "serve", "--config", "/etc/csf24/csf24.toml"] in list(commands(UNIT))
 
 

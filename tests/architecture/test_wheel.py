@@ -27,5 +27,7 @@ def test_the_wheel_carries_models_patient_pages_and_migrations(tmp_path: Path) -
         "service/monitoring/templates/browse.js",
         "service/storage/migrations/versions/0001_initial.py",
         "training/recipes/volume3d.toml",
+        "training/reader_study/templates/form.html",
+        "training/reader_study/templates/report.html",
     } <= names
     assert not [name for name in names if name.startswith("tests/")]

@@ -122,5 +122,5 @@ def test_without_torch_the_command_says_what_to_install(monkeypatch, capsys):
 
 def test_help_lists_the_commands():
     said = CliRunner().invoke(cli.app, ["--help"]).output
-    for command in ("simulate", "prepare", "fit", "evaluate", "export"):
+    for command in ("simulate", "prepare", "fit", "evaluate", "export", "figures", "reader-study"):
         assert command in said

@@ -1,0 +1,1 @@
+"""A blinded reader study after the founding paper: packs for readers, the key, and the figures of agreement."""

@@ -1,0 +1,195 @@
+"""The pictures of a study: the real 24 h scan and every model's prediction, cut and scaled by one and the same hand.
+
+Whatever the two kinds could be told apart by, other than what they show of the brain, is taken away from both:
+the same planes and matrix, one interpolation each, the same unit (median orbital fat), the same region. Only the
+surroundings of brain and fluid are kept, and of them what every one of the three scans covers: noise in air, the
+edge of a scan that was turned, and the face are gone from both. What remains visible is what a model does to the
+picture itself, such as less noise; no packing can hide that, which is why the form asks for a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.dicom.series import SourceSeries
+from service.errors import InputRefused, Reason
+from service.imaging.anatomy import find_anatomy
+from service.imaging.head_mask import dilate
+from service.imaging.normalisation import measure_orbital_fat
+from service.imaging.quality import (
+    QualityReport,
+    align,
+    check_anatomy,
+    check_normalisation,
+    check_prediction,
+    check_registration,
+    check_tracer,
+    check_volume,
+)
+from service.imaging.recipe import model_grids, prepare, restore
+from service.imaging.recipe_types import Anatomy, OrbitalFat, PreprocessingRecipe
+from service.imaging.registration import register
+from service.imaging.resampling import resample
+from service.imaging.rigid import RigidTransform
+from service.imaging.volume import Float32, Float64, Grid, Mask, Volume
+from service.inference.predictor import Predictor
+
+PLANES = ("sagittal", "axial")
+_SHOWN_AROUND_MM = 9.0  # of brain and fluid: the whole subarachnoid space, not the face
+_VIEW = PreprocessingRecipe(  # the founding paper's pictures
+    kind="slice_pair",
+    mode="fat_global",
+    time_points=("baseline",),
+    shape=(256, 256),
+    spacing_mm=1.0,
+    window=(0.0, 2.0),
+    predicts="image",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PatientPictures:
+    """All versions of one patient.
+
+    Attributes
+    ----------
+    grids
+        Of the sagittal and the axial picture, in a frame of the head itself: L, P, S from the mid-sagittal
+        plane, its origin on it. Scanner coordinates would tie a picture to its source.
+    versions
+        Version -> sagittal, axial ``(256, 256)``, units of orbital fat, 0 outside the region shown.
+    warnings
+        Codes of checks that failed without refusing.
+    """
+
+    grids: tuple[Grid, ...]
+    versions: Mapping[str, tuple[Float32, ...]]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Visit:
+    volume: Volume
+    from_baseline: RigidTransform
+    fat: OrbitalFat
+
+
+def pictures(visits: Mapping[str, SourceSeries], predictors: Mapping[str, Predictor], real: str) -> PatientPictures:
+    """Register, check and predict as the service does, and cut the two planes.
+
+    Parameters
+    ----------
+    visits
+        ``baseline``, ``delayed``, ``late``.
+    real
+        Name of the version that is the real 24 h scan.
+
+    Raises
+    ------
+    InputRefused
+        A check failed that makes the service refuse too, on the pair or on the 24 h scan.
+    """
+    warnings: list[str] = []
+    volumes = {name: series.volume for name, series in visits.items()}
+    for volume in volumes.values():
+        _accept(check_volume(volume), warnings)
+    baseline = volumes["baseline"]
+    anatomy = find_anatomy(baseline)
+    _accept(check_anatomy(baseline, anatomy), warnings)
+    fat = measure_orbital_fat(baseline, anatomy)
+    delayed = _aligned(baseline, volumes["delayed"], anatomy, fat, warnings, tracer=True)
+    late = _aligned(baseline, volumes["late"], anatomy, fat, warnings, tracer=False)
+    grids = model_grids(anatomy, _VIEW)
+    shown = [_shown(grid, anatomy, baseline, (delayed, late)) for grid in grids]
+    versions = {real: [_cut(late.volume, grid, late.from_baseline, late.fat.median) for grid in grids]}
+    for name, predictor in predictors.items():
+        given = prepare(
+            baseline,
+            delayed.volume,
+            transform=delayed.from_baseline,
+            anatomy=anatomy,
+            fat_baseline=fat.median,
+            fat_delayed=delayed.fat.median,
+            recipe=predictor.manifest.recipe,
+        )
+        restored = restore(predictor(given.tensor), given, baseline)
+        _accept(check_prediction(restored, baseline, anatomy, fat_baseline=fat.median), warnings)
+        versions[name] = _predicted(restored.predicted, grids, fat.median, name)
+    return PatientPictures(
+        grids=tuple(_in_head(grid, anatomy) for grid in grids),
+        versions={
+            name: tuple(np.where(mask, plane, np.float32(0)) for plane, mask in zip(planes, shown, strict=True))
+            for name, planes in versions.items()
+        },
+        warnings=tuple(dict.fromkeys(warnings)),
+    )
+
+
+def _accept(report: QualityReport, warnings: list[str]) -> None:
+    if report.rejections:
+        raise InputRefused(*report.rejections)
+    warnings += [reason.code for reason in report.warnings]
+
+
+def _aligned(
+    baseline: Volume, volume: Volume, anatomy: Anatomy, fat: OrbitalFat, warnings: list[str], *, tracer: bool
+) -> _Visit:
+    found = register(baseline, volume, centre=anatomy.brain_centre)
+    pair = align(baseline, volume, found.transform, anatomy)
+    _accept(check_registration(found, pair, anatomy, volume.grid), warnings)
+    own_fat = measure_orbital_fat(volume, anatomy, found.transform)
+    normalised = check_normalisation(pair, anatomy, fat_baseline=fat, fat_delayed=own_fat)
+    if tracer:
+        _accept(normalised, warnings)
+        _accept(check_tracer(pair, anatomy, fat_baseline=fat.median, fat_delayed=own_fat.median), warnings)
+    else:  # FAT_DRIFT compares with tissue, which tracer itself brightens by 24 h
+        _accept(QualityReport(checks=tuple(c for c in normalised.checks if c.code != "FAT_DRIFT")), warnings)
+    return _Visit(volume=volume, from_baseline=found.transform, fat=own_fat)
+
+
+def _predicted(volumes: tuple[Volume, ...], grids: tuple[Grid, ...], fat: float, name: str) -> list[Float32]:
+    if len(volumes) == 1:
+        return [_cut(volumes[0], grid, RigidTransform.identity(), fat) for grid in grids]
+    if any(not volume.grid.same_as(grid) for volume, grid in zip(volumes, grids, strict=True)):
+        raise InputRefused(
+            Reason(
+                code="PLANES_DIFFER",
+                message=f"Model {name} predicts other planes than the study shows; use one of 256 x 256 at 1 mm.",
+            )
+        )
+    return [np.asarray(volume.array[0] / np.float32(fat)) for volume in volumes]
+
+
+def _cut(volume: Volume, grid: Grid, transform: RigidTransform, fat: float) -> Float32:
+    return np.asarray(resample(volume, grid, transform, antialias=True).array[0] / np.float32(fat))
+
+
+def _shown(grid: Grid, anatomy: Anatomy, baseline: Volume, others: tuple[_Visit, ...]) -> Mask:
+    region = dilate(anatomy.brain | anatomy.csf, _SHOWN_AROUND_MM, anatomy.grid)
+    shown: Mask = resample(Volume(region.astype(np.float32), anatomy.grid), grid).array[0] > 0.5
+    nj, ni = grid.shape[1:]
+    points = grid.to_world(np.stack(np.meshgrid(np.arange(ni), np.arange(nj), [0]), axis=-1).reshape(-1, 3))
+    for scan, where in ((baseline, points), *((v.volume, v.from_baseline.map(points)) for v in others)):
+        ijk = scan.grid.to_index(where)
+        inside = ((ijk >= 0) & (ijk <= np.array(scan.grid.shape[::-1]) - 1)).all(axis=1)
+        shown = shown & inside.reshape(nj, ni)
+    return shown
+
+
+def _in_head(grid: Grid, anatomy: Anatomy) -> Grid:
+    return Grid(grid.shape, head_frame(anatomy) @ grid.affine)
+
+
+def head_frame(anatomy: Anatomy) -> Float64:
+    """4 x 4: baseline frame -> head frame, LPS mm both."""
+    left = anatomy.midsagittal.normal / np.linalg.norm(anatomy.midsagittal.normal)
+    up = anatomy.axial.normal - left * float(anatomy.axial.normal @ left)
+    up /= np.linalg.norm(up)
+    axes = np.stack([left, np.cross(up, left), up])
+    frame = np.eye(4)
+    frame[:3, :3] = axes
+    frame[:3, 3] = -axes @ anatomy.midsagittal.origin
+    return frame
