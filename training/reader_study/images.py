@@ -19,16 +19,11 @@ from service.errors import InputRefused, Reason
 from service.imaging.anatomy import find_anatomy
 from service.imaging.head_mask import dilate
 from service.imaging.normalisation import measure_orbital_fat
-from service.imaging.quality import (
-    QualityReport,
-    align,
-    check_anatomy,
-    check_normalisation,
-    check_prediction,
-    check_registration,
-    check_tracer,
-    check_volume,
-)
+from service.imaging.quality import QualityReport, align
+from service.imaging.quality_pair import check_normalisation, check_registration, check_two_scans
+from service.imaging.quality_prediction import check_prediction
+from service.imaging.quality_scan import check_anatomy, check_contrast, check_scan, check_volume
+from service.imaging.quality_tracer import check_tracer
 from service.imaging.recipe import model_grids, prepare, restore
 from service.imaging.recipe_types import Anatomy, OrbitalFat, PreprocessingRecipe
 from service.imaging.registration import register
@@ -139,6 +134,11 @@ def _aligned(
 ) -> _Visit:
     found = register(baseline, volume, centre=anatomy.brain_centre)
     pair = align(baseline, volume, found.transform, anatomy)
+    if tracer:  # the baseline is looked at once, as the service does
+        _accept(check_two_scans(baseline, volume), warnings)
+        _accept(check_contrast(pair.before, anatomy), warnings)
+        _accept(check_scan(baseline, pair.before, anatomy, series="baseline"), warnings)
+    _accept(check_scan(volume, pair.after, anatomy, transform=found.transform, series="later"), warnings)
     _accept(check_registration(found, pair, anatomy, volume.grid), warnings)
     own_fat = measure_orbital_fat(volume, anatomy, found.transform)
     normalised = check_normalisation(pair, anatomy, fat_baseline=fat, fat_delayed=own_fat)
