@@ -18,6 +18,7 @@ _HORNS_DEEP_MM = 10.0
 _BODY_STEPS = 10  # times 2 mm, through deep fluid
 _HORN_STEPS = 6  # times 2 mm, into horns and atria
 _SMALLEST_ML = 0.4
+_MIDDLE_PERCENTILE = 25.0
 _BELOW_BODIES_MM = 16.0  # quadrigeminal and ambient cistern lie deeper under the bodies, near the midline
 _CISTERN_HALF_WIDTH_MM = 16.0
 
@@ -42,7 +43,8 @@ def lateral_ventricles(masks: HeadMasks, sagittal: Plane, expected: Float32) -> 
     found = _grown(found, may & (masks.depth_mm > _HORNS_DEEP_MM), _HORN_STEPS)
     # across the midline only above the third ventricle, where the two bodies touch
     joined = masks.csf & (aside <= _MIDLINE_MM) & (height > bodies - 4) & (masks.depth_mm > _DEEP_MM)
-    return _large_parts(found | (joined & dilate(found, 2 * _MIDLINE_MM, masks.image.grid)))
+    found |= joined & dilate(found, 2 * _MIDLINE_MM, masks.image.grid)
+    return _large_parts(found | _rim(found, masks, aside))
 
 
 def _grown(seeds: Mask, allowed: Mask, steps: int) -> Mask:
@@ -53,6 +55,15 @@ def _grown(seeds: Mask, allowed: Mask, steps: int) -> Mask:
             break
         found = wider
     return found
+
+
+def _rim(found: Mask, masks: HeadMasks, aside: Float64) -> Mask:
+    """Voxels around `found` that are half fluid: nearer to its dark middle than to brain."""
+    if not found.any():
+        return found
+    values = masks.image.array
+    middle = float(np.percentile(values[found], _MIDDLE_PERCENTILE))
+    return widen(found) & masks.brain & (values < (middle + 1.0) / 2) & (aside > _MIDLINE_MM)
 
 
 def _coordinates(masks: HeadMasks, sagittal: Plane) -> tuple[Float64, Float64]:
