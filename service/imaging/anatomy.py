@@ -41,6 +41,7 @@ def find_anatomy(volume: Volume) -> Anatomy:
         NOT_A_HEAD: no head or brain of plausible size can be outlined.
     """
     try:
+        volume = volume.along_patient_axes()  # so that the order of slices and rows changes nothing, to the last bit
         smooth = antialiased(volume, WORKING_SPACING_MM)
         pose = find_pose(smooth)
         if pose.likeness < _LEAST_LIKENESS:

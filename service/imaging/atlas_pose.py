@@ -15,7 +15,7 @@ from service.imaging.head_atlas import ATLAS_SPACING_MM, HeadAtlas, head_atlas
 from service.imaging.head_mask import covering_grid, dilate, largest_foreground
 from service.imaging.resampling import resample, sample
 from service.imaging.rigid import RigidTransform
-from service.imaging.volume import Float64, Mask, Volume
+from service.imaging.volume import Float64, Grid, Mask, Volume
 
 _STARTS_DEG = ((0, 0, 0), (25, 0, 0), (-25, 0, 0), (0, 25, 0), (0, -25, 0), (0, 0, 25), (0, 0, -25))
 _REFINED_STARTS = 3
@@ -25,6 +25,7 @@ _AROUND_MM = 12.0  # the atlas is compared with the head's surroundings as well,
 _UPPER_HEAD_MM = 150.0  # from the vertex down: what most fields of view hold
 _BRIGHTEST_PERCENTILE = 99.0
 _BINS = 32
+_PLACES = 4  # of the affine, mm: a descent makes much of a difference in the twelfth, as header and memory may have
 _SEED = 24  # ITK shakes the lattice of samples; by the clock, unless told
 _LEVER_MM = 80.0  # a radian at the scalp, so that turns and shifts weigh alike
 _STRETCH_LEVER_MM = 60.0
@@ -72,7 +73,7 @@ def find_pose(volume: Volume) -> AtlasPose:
 
 def pose_over(volume: Volume, atlas: HeadAtlas) -> AtlasPose:
     """`find_pose` with another atlas."""
-    moving, shift = _prepare(volume, atlas)
+    moving, shift = _prepare(Volume(volume.array, Grid(volume.grid.shape, volume.grid.affine.round(_PLACES))), atlas)
     rough, fine = _Overlay.at(2, atlas, moving), _Overlay.at(1, atlas, moving)
     turned = sorted((rough.rigid(turn, shift) for turn in _STARTS_DEG), key=lambda answer: answer.cost)
     laid = [_Laid.of(answer, rough.affine(answer, 1.5, 0.1), atlas, moving) for answer in turned[:_REFINED_STARTS]]

@@ -51,7 +51,8 @@ def antialiased(volume: Volume, spacing_mm: float) -> Volume:
     For whoever evaluates one volume on several coarse grids.
     """
     image = sitk.GetImageFromArray(volume.array)
-    image.SetSpacing(volume.grid.spacing)  # all that the filter looks at
+    # all that the filter looks at; without the last digits, in which header and memory may differ
+    image.SetSpacing([round(step, 6) for step in volume.grid.spacing])
     return volume.with_array(sitk.GetArrayFromImage(_smooth(image, np.full(3, spacing_mm))))
 
 

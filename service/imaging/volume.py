@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 import SimpleITK as sitk
@@ -173,6 +174,21 @@ class Volume:
         array = self.array[k0:k1, j0:j1, i0:i1]
         shape = (array.shape[0], array.shape[1], array.shape[2])
         return Volume(array, self.grid.part(low_ijk, shape), self.frame_of_reference_uid)
+
+    def along_patient_axes(self) -> Volume:
+        """The same voxels in the same places, columns running most nearly to L, rows to P and slices to S."""
+        directions = self.grid.directions
+        order = max(permutations(range(3)), key=lambda axes: sum(abs(directions[a, c]) for a, c in enumerate(axes)))
+        array = self.array.transpose([2 - axis for axis in reversed(order)])
+        affine = self.grid.affine.copy()
+        affine[:3, :3] = affine[:3, order]
+        for axis in range(3):
+            if affine[axis, axis] < 0:
+                array = np.flip(array, 2 - axis)
+                affine[:3, 3] += affine[:3, axis] * (array.shape[2 - axis] - 1)
+                affine[:3, axis] *= -1
+        shape = (array.shape[0], array.shape[1], array.shape[2])
+        return Volume(array, Grid(shape, affine), self.frame_of_reference_uid)
 
     def to_sitk(self) -> sitk.Image:
         """A SimpleITK image (LPS, as ITK's own convention); copies the array.

@@ -1,4 +1,4 @@
-"""Prints every table; ``python -m tests.benchmarks [registration] [stages] [ingest] [gate]`` picks some.
+"""Prints every table; ``python -m tests.benchmarks [registration] [anatomy] [gate] ...`` picks some.
 
 ``python -m tests.benchmarks fuzz [COUNT] [SEED]`` sends hostile input instead; its exit status is 1 after a crash.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import fuzz, gate, ingest, registration, stages
+from tests.benchmarks import anatomy, fuzz, gate, ingest, largest, registration, stages
 
 TABLES: dict[str, Callable[[], None]] = {
     "registration": registration.main,
+    "anatomy": anatomy.main,
     "stages": stages.main,
+    "largest": largest.main,
     "ingest": ingest.main,
     "gate": gate.main,
 }

@@ -301,7 +301,7 @@ def test_an_oblique_pair_of_unequal_matrix_is_predicted_alike(tmp_path: Path) ->
     gap = np.abs(one - other)
     assert np.median(gap) < 0.01  # fat units; the tracer's rise goes to 0.25
     assert np.percentile(gap, 95) < 0.05
-    assert np.corrcoef(one, other)[0, 1] > 0.96
+    assert np.corrcoef(one, other)[0, 1] > 0.95
     one, other = (resample(made.predicted, grid, antialias=True).array[brain] for made in (expected, found))
     assert np.median(np.abs(one - other)) < 0.015  # the noise of either series at 2 mm
     check_objects(found, tmp_path)

@@ -33,6 +33,7 @@ from service.imaging.volume import Float32, Float64, Grid, Mask, Volume
 from service.inference.predictor import Predictor
 
 PLANES = ("sagittal", "axial")
+_BY_24_H = {"FAT_DRIFT", "STRUCTURE_DIFFERS"}  # they compare tissue, which tracer itself has brightened by then
 _SHOWN_AROUND_MM = 9.0  # of brain and fluid: the whole subarachnoid space, not the face
 _VIEW = PreprocessingRecipe(  # the founding paper's pictures
     kind="slice_pair",
@@ -139,14 +140,14 @@ def _aligned(
         _accept(check_contrast(pair.before, anatomy), warnings)
         _accept(check_scan(baseline, pair.before, anatomy, series="baseline"), warnings)
     _accept(check_scan(volume, pair.after, anatomy, transform=found.transform, series="later"), warnings)
-    _accept(check_registration(found, pair, anatomy, volume.grid), warnings)
+    alike = check_registration(found, pair, anatomy, volume.grid)
     own_fat = measure_orbital_fat(volume, anatomy, found.transform)
     normalised = check_normalisation(pair, anatomy, fat_baseline=fat, fat_delayed=own_fat)
     if tracer:
-        _accept(normalised, warnings)
+        _accept(alike + normalised, warnings)
         _accept(check_tracer(pair, anatomy, fat_baseline=fat.median, fat_delayed=own_fat.median), warnings)
-    else:  # FAT_DRIFT compares with tissue, which tracer itself brightens by 24 h
-        _accept(QualityReport(checks=tuple(c for c in normalised.checks if c.code != "FAT_DRIFT")), warnings)
+    else:
+        _accept(QualityReport(checks=tuple(c for c in (alike + normalised).checks if c.code not in _BY_24_H)), warnings)
     return _Visit(volume=volume, from_baseline=found.transform, fat=own_fat)
 
 

@@ -108,3 +108,21 @@ def test_what_is_not_a_head_is_refused(kind, grid):
     with pytest.raises(InputRefused) as refused:
         find_anatomy(Volume(array, grid))
     assert refused.value.reasons[0].code == "NOT_A_HEAD"
+
+
+def test_the_order_of_slices_rows_and_columns_changes_nothing_to_the_last_bit(baseline, anatomy):
+    affine = baseline.grid.affine.copy()
+    affine[:3, 3] += affine[:3, 2] * (baseline.array.shape[0] - 1)
+    affine[:3, 2] *= -1
+    backwards = Volume(baseline.array[::-1].transpose(1, 2, 0), _with_axes(affine, baseline.array.shape, (2, 0, 1)))
+    found = find_anatomy(backwards)
+    assert np.array_equal(found.brain, anatomy.brain)
+    assert np.allclose(found.left_orbit.fat_points, anatomy.left_orbit.fat_points, atol=1e-9)
+    assert np.allclose(found.axial.origin, anatomy.axial.origin, atol=1e-9)
+
+
+def _with_axes(affine: np.ndarray, shape: tuple[int, int, int], columns: tuple[int, int, int]) -> Grid:
+    """The grid after ``array.transpose(1, 2, 0)``: i runs along the old k, j along i, k along j."""
+    turned = affine.copy()
+    turned[:3, :3] = affine[:3, columns]
+    return Grid((shape[1], shape[2], shape[0]), turned)
