@@ -75,8 +75,10 @@ def page(browser: Browser, site: Site) -> Iterator[Page]:
 def enter(page: Page, site: Site) -> None:
     """By keyboard alone: the name has the focus from the start."""
     page.goto(f"{site.url}/login")
+    page.locator("input:focus").wait_for()  # keys typed sooner go nowhere
     page.keyboard.type("anna")
     page.keyboard.press("Tab")
+    page.locator("input[type=password]:focus").wait_for()
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
     page.wait_for_url(f"{site.url}/")
