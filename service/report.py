@@ -204,6 +204,8 @@ def _reflux(found: Reflux | None) -> Json:
         "interval": [_finite(end) for end in found.interval] if found.interval else None,
         "ventricle_mmol_per_l": _finite(found.ventricle_mm),
         "subarachnoid_mmol_per_l": _finite(found.subarachnoid_mm),
+        "third_ventricle_mmol_per_l": _finite(found.third_ventricle_mm),
+        "suprasellar_mmol_per_l": _finite(found.suprasellar_mm),
         "source": "model-derived, from the predicted image",
     }
 

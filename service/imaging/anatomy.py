@@ -12,14 +12,14 @@ import numpy as np
 
 from service.errors import InputRefused, Reason
 from service.imaging.atlas_pose import AtlasPose, NoPoseError, find_pose
-from service.imaging.head_atlas import LEFT_GLOBE, head_atlas
+from service.imaging.head_atlas import LEFT_GLOBE, SUPRASELLAR, THIRD_VENTRICLE, head_atlas
 from service.imaging.head_mask import WORKING_SPACING_MM, NotAHeadError, outline
 from service.imaging.orbits import find_orbits
 from service.imaging.planes import axial, mask_centroid, midsagittal
 from service.imaging.recipe_types import Anatomy, Orbit, Plane
 from service.imaging.resampling import antialiased, resample
 from service.imaging.rigid import RigidTransform
-from service.imaging.ventricles import lateral_ventricles
+from service.imaging.ventricles import lateral_ventricles, suprasellar_cistern, third_ventricle
 from service.imaging.volume import Float32, Float64, Grid, Volume
 
 _LEAST_LIKENESS = 0.1
@@ -67,6 +67,8 @@ def _upright_anatomy(volume: Volume, image: Volume, pose: AtlasPose) -> Anatomy:
     expected = pose.upright.map(LEFT_GLOBE * [[1, 1, 1], [-1, 1, 1]])
     left, right = find_orbits(volume, masks, sagittal, (expected[0], expected[1]))
     ventricles = lateral_ventricles(masks, sagittal, _on_head(atlas.ventricles, pose, grid))
+    places = _stretched(np.stack([THIRD_VENTRICLE, SUPRASELLAR]), pose)
+    third = third_ventricle(masks, sagittal, places[0], ventricles)
     return Anatomy(
         grid=grid,
         head=masks.head,
@@ -78,6 +80,8 @@ def _upright_anatomy(volume: Volume, image: Volume, pose: AtlasPose) -> Anatomy:
         axial=axial(masks, sagittal, ventricles),
         left_orbit=left,
         right_orbit=right,
+        third_ventricle=third,
+        suprasellar=suprasellar_cistern(masks, sagittal, places[1], third),
     )
 
 
@@ -95,6 +99,11 @@ def _from_upright(pose: AtlasPose) -> AtlasPose:
     """The same pose, with the volume turned upright."""
     matrix = pose.upright.inverse().matrix @ pose.matrix
     return AtlasPose(upright=RigidTransform.identity(), matrix=matrix, likeness=pose.likeness)
+
+
+def _stretched(points: Float64, pose: AtlasPose) -> Float64:
+    """Atlas points in the head, its size fitted."""
+    return np.asarray(points @ pose.matrix[:3, :3].T + pose.matrix[:3, 3])
 
 
 def _on_head(probability: Volume, pose: AtlasPose, grid: Grid) -> Float32:

@@ -42,6 +42,8 @@ class Anatomy:
 
     Masks are ``[k, j, i]`` bool on `grid` (about 2 mm, LPS-aligned). A region that could not be
     found is an empty mask or None; whoever needs it must refuse or answer 'not gradable'.
+    `third_ventricle` and `suprasellar` are the fluid of the mid-sagittal reading: what reflux reaches first, and the
+    cistern that it is read against.
     """
 
     grid: Grid
@@ -54,6 +56,8 @@ class Anatomy:
     axial: Plane
     left_orbit: Orbit | None
     right_orbit: Orbit | None
+    third_ventricle: Mask | None = None
+    suprasellar: Mask | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,7 @@ _FAT = (0.9, 375.0, 50.0)
 _LEVEL_HALF_HEIGHT_MM = 12.0
 _SURFACE_MM = 14.0  # fluid this close to the brain's hull is subarachnoid
 _VENTRICLE_MARGIN_MM = 2.0  # partial volume with brain
+_SMALLEST_MIDLINE_REGION = 20  # voxels of 8 mm3
 _PLEXUS_SHARE = 0.05  # brightest ventricle voxels: choroid plexus
 
 
@@ -50,6 +51,8 @@ class Reflux:
         highest open.
     ventricle_mm, subarachnoid_mm
         Concentrations in mmol/L (mM); NaN where there is no such region.
+    third_ventricle_mm, suprasellar_mm
+        The same for the mid-sagittal reading.
     """
 
     index: float | None
@@ -57,6 +60,8 @@ class Reflux:
     interval: tuple[float, float] | None
     ventricle_mm: float
     subarachnoid_mm: float
+    third_ventricle_mm: float = float("nan")
+    suprasellar_mm: float = float("nan")
 
 
 def reflux(
@@ -82,7 +87,7 @@ def reflux(
     before = resample(baseline, anatomy.grid, antialias=True).array / np.float32(fat_baseline)
     after = resample(later, anatomy.grid, transform, antialias=True).array / np.float32(fat_later)
     increase = after - before
-    central = _grade(increase, regions)
+    central = _with_sagittal_reading(_grade(increase, regions), increase, anatomy)
     if central.index is None or increase_bounds is None:
         return central
     lower, upper = (
@@ -90,6 +95,19 @@ def reflux(
         for bound in increase_bounds
     )
     return replace(central, interval=_widest(central.index, lower, upper))
+
+
+def _with_sagittal_reading(found: Reflux, increase: Float32, anatomy: Anatomy) -> Reflux:
+    """Tracer in the third ventricle makes an unenhanced lateral one grade 1 or 2, which one late image cannot tell."""
+    third, cistern = (_typical(increase, region) for region in (anatomy.third_ventricle, anatomy.suprasellar))
+    grade: Grade = "indeterminate" if found.grade_24h == "0" and third > SAS_ENHANCED_MM else found.grade_24h
+    return replace(found, grade_24h=grade, third_ventricle_mm=third, suprasellar_mm=cistern)
+
+
+def _typical(increase: Float32, region: Mask | None) -> float:
+    if region is None or np.count_nonzero(region) < _SMALLEST_MIDLINE_REGION:
+        return float("nan")
+    return concentration(float(np.median(increase[region])))
 
 
 def _widest(index: float, lower: Reflux, upper: Reflux) -> tuple[float, float] | None:

@@ -1,4 +1,4 @@
-"""Lateral ventricles: the fluid where the atlas has them, and what hangs on it deep inside the brain."""
+"""Ventricles and suprasellar cistern: the fluid where the atlas has them, and what hangs on it deep in the brain."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from service.imaging.recipe_types import Plane
 from service.imaging.volume import Float32, Float64, Mask
 
 _LIKELY = 0.25  # atlas probability; the average ventricle is small, so little counts as likely
-_FLUID_FRACTION = 0.65  # of the brain signal, where the atlas expects a ventricle: slits average with their walls
+_FLUID_FRACTION = 0.65  # of the brain signal, where the atlas expects fluid: slits average with their walls
 _MIDLINE_MM = 3.0  # half width of what may be third ventricle
 _HALF_WIDTH_MM = 52.0
 _DEEP_MM = 18.0  # under the brain's hull: sulci and Sylvian fluid end before
 _HORNS_DEEP_MM = 10.0
 _BODY_STEPS = 10  # times 2 mm, through deep fluid
 _HORN_STEPS = 6  # times 2 mm, into horns and atria
+_THIRD_MM = (5.0, 17.0, 12.0)  # semi-axes aside, forwards and up of where each may lie around the atlas's place
+_SUPRASELLAR_MM = (14.0, 11.0, 9.0)
+_AIR_FRACTION = 0.04  # the sphenoid sinus lies below the cistern
 _SMALLEST_ML = 0.4
 _MIDDLE_PERCENTILE = 25.0
 _BELOW_BODIES_MM = 16.0  # quadrigeminal and ambient cistern lie deeper under the bodies, near the midline
@@ -45,6 +48,30 @@ def lateral_ventricles(masks: HeadMasks, sagittal: Plane, expected: Float32) -> 
     joined = masks.csf & (aside <= _MIDLINE_MM) & (height > bodies - 4) & (masks.depth_mm > _DEEP_MM)
     found |= joined & dilate(found, 2 * _MIDLINE_MM, masks.image.grid)
     return _large_parts(found | _rim(found, masks, aside))
+
+
+def third_ventricle(masks: HeadMasks, sagittal: Plane, place: Float64, lateral: Mask) -> Mask:
+    """The fluid in the midline around `place` (LPS mm) that is no lateral ventricle."""
+    fluid = masks.brain & ~lateral & (masks.image.array < _FLUID_FRACTION) & (masks.depth_mm > _DEEP_MM)
+    return fluid & _around(place, _THIRD_MM, masks, sagittal)
+
+
+def suprasellar_cistern(masks: HeadMasks, sagittal: Plane, place: Float64, third: Mask) -> Mask:
+    """The fluid around `place` (LPS mm), above the sella and before the brain stem."""
+    near_brain = dilate(masks.brain, 2 * WORKING_SPACING_MM, masks.image.grid) & masks.head
+    dark = (masks.image.array < _FLUID_FRACTION) & (masks.image.array > _AIR_FRACTION)
+    return near_brain & dark & ~third & _around(place, _SUPRASELLAR_MM, masks, sagittal)
+
+
+def _around(place: Float64, semi_axes_mm: tuple[float, float, float], masks: HeadMasks, sagittal: Plane) -> Mask:
+    grid = masks.image.grid
+    centre = place - sagittal.normal * float((place - sagittal.origin) @ sagittal.normal)  # moved into the midline
+    nk, nj, ni = grid.shape
+    x, y, z = (
+        (grid.origin[a] + grid.spacing[a] * np.arange(n) - centre[a]) / semi_axes_mm[a]
+        for a, n in enumerate((ni, nj, nk))
+    )
+    return np.asarray(x[None, None, :] ** 2 + y[None, :, None] ** 2 + z[:, None, None] ** 2 < 1)
 
 
 def _grown(seeds: Mask, allowed: Mask, steps: int) -> Mask:

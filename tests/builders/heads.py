@@ -27,7 +27,7 @@ class Head:
     ----------
     tracer
         Added signal in fat units: ``basal`` in fluid below z = -10 mm, ``sas`` in all outer fluid,
-        ``ventricles`` in the lateral ventricles.
+        ``ventricles`` in the lateral ventricles, ``third`` in the third.
     """
 
     scale: float = 1.0
@@ -112,10 +112,11 @@ def _signal(p: np.ndarray, head: Head) -> np.ndarray:
     third = (np.abs(x) < 2.0) & _inside(p, (0, 6, 4), (3, 14, 12))
     out[lateral | third] = SIGNAL["csf"]
 
-    fluid = (inner | canal) & ~brain | (cistern & inner & ~stem)
+    fluid = ((inner | canal) & ~brain & ~third) | (cistern & inner & ~stem)
     out[fluid & (z < -10)] += tracer.get("basal", 0.0)
     out[fluid] += tracer.get("sas", 0.0)
     out[lateral] += tracer.get("ventricles", 0.0)
+    out[third] += tracer.get("third", 0.0)
     if not head.defaced:
         _draw_orbits(out, p)
     else:

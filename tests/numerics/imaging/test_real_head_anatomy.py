@@ -46,6 +46,16 @@ def test_anatomy_is_where_a_reader_sees_it(anatomy):
     assert 6 < anatomy.lateral_ventricles.sum() * 8e-3 < 30
     assert len(anatomy.left_orbit.fat_points) > 200
     assert len(anatomy.right_orbit.fat_points) > 200
+    for region, below_centre, millilitres in (
+        (anatomy.third_ventricle, (0, 20), (0.2, 3)),
+        (anatomy.suprasellar, (14, 36), (1, 6)),
+    ):
+        points = anatomy.grid.to_world(np.argwhere(region)[:, ::-1])
+        assert millilitres[0] < region.sum() * 8e-3 < millilitres[1]
+        assert abs((points - anatomy.midsagittal.origin) @ anatomy.midsagittal.normal).mean() < 6
+        depth = -(points - anatomy.brain_centre).mean(axis=0) @ anatomy.axial.normal
+        assert below_centre[0] < depth < below_centre[1]
+    assert not (anatomy.third_ventricle & anatomy.lateral_ventricles).any()
 
 
 @pytest.mark.parametrize("turn", [(30, 0, 0), (-30, 0, 0), (0, 30, 0), (0, 0, 30), (-20, 20, -20)])

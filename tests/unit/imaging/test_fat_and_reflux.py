@@ -11,6 +11,13 @@ from tests.builders.heads import Head, head_volume
 from tests.unit.imaging.conftest import MOVED
 
 
+@pytest.fixture(scope="module")
+def true_anatomy(anatomy):
+    """With the third ventricle as drawn: the drawn head's fissure runs on below it, as no head's does."""
+    plain, marked = (head_volume(Head(tracer={"third": third}), anatomy.grid).array for third in (0.0, 1.0))
+    return dataclasses.replace(anatomy, third_ventricle=marked - plain > 500)
+
+
 def test_fat_of_the_drawing_is_measured_on_both_sides(fat):
     assert fat.median == pytest.approx(1000, rel=0.01)
     assert fat.left == pytest.approx(fat.right, rel=0.01)
@@ -57,7 +64,8 @@ def test_concentration_inverts_the_signal(mm):
         ({}, "not gradable"),
     ],
 )
-def test_grades_follow_what_was_drawn(tracer, grade, baseline, anatomy, grid):
+def test_grades_follow_what_was_drawn(tracer, grade, baseline, true_anatomy, grid):
+    anatomy = true_anatomy
     later = head_volume(Head(noise=0.02, seed=5, tracer=tracer), grid)
     found = reflux(baseline, later, anatomy, fat_baseline=1000.0, fat_later=1000.0)
     assert found.grade_24h == grade
@@ -89,3 +97,27 @@ def test_no_ventricles_means_not_gradable(baseline, anatomy, grid):
     blind = dataclasses.replace(anatomy, lateral_ventricles=np.zeros_like(anatomy.csf))
     later = head_volume(Head(tracer={"sas": 0.25, "ventricles": 0.25}), grid)
     assert reflux(baseline, later, blind, fat_baseline=1000.0, fat_later=1000.0).grade_24h == "not gradable"
+
+
+def test_tracer_in_the_third_ventricle_alone_is_grade_1_or_2_which_one_image_cannot_tell(baseline, true_anatomy, grid):
+    without, with_ = (
+        reflux(
+            baseline,
+            head_volume(Head(noise=0.02, seed=5, tracer={"sas": 0.25, "third": third}), grid),
+            true_anatomy,
+            fat_baseline=1000.0,
+            fat_later=1000.0,
+        )
+        for third in (0.0, 0.25)
+    )
+    assert without.grade_24h == "0"
+    assert with_.grade_24h == "indeterminate"
+    assert with_.third_ventricle_mm > 0.03 > without.third_ventricle_mm
+
+
+def test_without_a_third_ventricle_the_sagittal_reading_is_left_open(baseline, anatomy, grid):
+    blind = dataclasses.replace(anatomy, third_ventricle=np.zeros_like(anatomy.csf), suprasellar=None)
+    later = head_volume(Head(noise=0.02, seed=5, tracer={"sas": 0.25}), grid)
+    found = reflux(baseline, later, blind, fat_baseline=1000.0, fat_later=1000.0)
+    assert np.isnan([found.third_ventricle_mm, found.suprasellar_mm]).all()
+    assert found.grade_24h == "0"
