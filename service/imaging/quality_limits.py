@@ -170,7 +170,7 @@ LIMITS: dict[str, Limit] = {
     "REGISTRATION_INCONSISTENT": Limit(
         message="Registration forwards and backwards disagree: two heads, motion, or strong distortion. "
         "Look at both series; send another if one is damaged.",
-        why="calibrated: same head <= 0.25 mm, drawn heads <= 0.6 mm, 18 pairs of two heads 2.5 mm and more, a mirrored copy 0.8",
+        why="same head <= 0.25 mm, drawn ones <= 0.6; 18 pairs of two heads 2.5 and more, a mirrored copy 0.8",
         highest=1.0,
         unit="mm",
     ),
