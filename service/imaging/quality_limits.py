@@ -43,10 +43,13 @@ class Limit:
 
 LIMITS: dict[str, Limit] = {
     "NOT_FINITE": Limit(
-        message="The series has undefined pixel values.", why="NaN spreads through every later step", lowest=1.0
+        message="The series has undefined pixel values. Send the original, not a processed copy.",
+        why="NaN spreads through every later step",
+        lowest=1.0,
     ),
     "MATRIX_TOO_LARGE": Limit(
-        message="The volume has more voxels than any clinical head series.",
+        message="The volume has more voxels than any clinical head series. Send the original, not an interpolated "
+        "copy.",
         why="512 x 512 x 512 is the largest in use; twice that guards memory",
         highest=2.7e8,
         unit="voxels",
@@ -58,7 +61,7 @@ LIMITS: dict[str, Limit] = {
         unit="mm",
     ),
     "FIELD_OF_VIEW_SHORT": Limit(
-        message="The series does not cover the whole head.",
+        message="The series does not cover the whole head. Send one from the vertex to the skull base.",
         why="an adult head is 140-165 mm wide at the temples; a brain 130-145 mm",
         lowest=140.0,
         unit="mm",
@@ -70,7 +73,9 @@ LIMITS: dict[str, Limit] = {
         unit="grey levels",
     ),
     "CONSTANT_IMAGE": Limit(
-        message="The series shows nothing.", why="1st and 99th percentile differ by > 0.9 in heads", lowest=0.3
+        message="The series shows nothing. Send the 3D T1 series.",
+        why="1st and 99th percentile differ by > 0.9 in heads",
+        lowest=0.3,
     ),
     "SIGNAL_CLIPPED": Limit(
         message="The brightest tissue is cut off at one value; send the original with its full range.",
@@ -85,20 +90,21 @@ LIMITS: dict[str, Limit] = {
         unit="correlation of the noise",
     ),
     "BRAIN_VOLUME": Limit(
-        message="No brain of plausible size was found in the baseline.",
+        message="No brain of plausible size was found in the baseline. Send the 3D T1 series of the whole head.",
         why="adult intracranial volume 1.0-1.9 L, outlined with 15 % error",
         lowest=0.8,
         highest=2.2,
         unit="L",
     ),
     "BRAIN_CUT": Limit(
-        message="The brain is cut off by the edge of the baseline.",
+        message="The brain is cut off by the edge of the baseline. Send a series of the whole head.",
         why="calibrated: whole heads < 0.01; a brain cut 10 mm below the vertex > 0.02",
         highest=0.015,
         unit="of the brain within 2 mm of the edge",
     ),
     "FLUID_NOT_DARK": Limit(
-        message="The baseline has hardly any dark fluid: it already holds tracer, or is not T1-weighted.",
+        message="The baseline has hardly any dark fluid: it already holds tracer, or is not T1-weighted. Choose an "
+        "unenhanced baseline.",
         why="calibrated: 0.06-0.12 of the brain's hull is dark fluid in unenhanced T1",
         lowest=0.02,
         unit="of the brain's hull",
@@ -162,7 +168,7 @@ LIMITS: dict[str, Limit] = {
         unit="cm2",
     ),
     "ROTATION_TOO_LARGE": Limit(
-        message="The head is turned too far between the two series.",
+        message="The head is turned too far between the two series. Send another pair, or repeat the scan.",
         why="registration was validated to 20 degrees",
         highest=20.5,
         unit="degrees",
@@ -203,95 +209,107 @@ LIMITS: dict[str, Limit] = {
         unit="x the baseline",
     ),
     "DELAYED_COVERAGE": Limit(
-        message="Part of the brain lies outside the delayed series.",
+        message="Part of the brain lies outside the delayed series. Send one that covers the whole head.",
         why="what is not seen cannot be predicted; 1 % allows for the outline's own error",
         lowest=0.99,
         unit="of the brain",
     ),
     "FAT_SMALL": Limit(
-        message="Too little orbital fat was found for a stable reference.",
+        message="Too little orbital fat was found for a stable reference. Send series with both orbits, not defaced.",
         why="calibrated: 330-1100 mm3 a side; 150 in one side still gives the median to 1 %",
         lowest=150,
         unit="mm3",
     ),
     "FAT_VARIABLE": Limit(
-        message="The orbital fat is not uniform: motion, wrong tissue or shading.",
+        message="The orbital fat is not uniform: motion, wrong tissue or shading. Look at the orbits in both "
+        "series; repeat the scan.",
         why="calibrated: 0.04-0.08 in good scans; 0.15 as practised",
         highest=0.15,
     ),
     "FAT_ASYMMETRIC": Limit(
-        message="Left and right orbital fat differ.",
+        message="Left and right orbital fat differ: shading or disease of an orbit. Look at the orbits in both "
+        "series; repeat the scan.",
         why="calibrated: 0.04-0.06 unshaded, 0.11 with 15 % shading from side to side",
         highest=0.20,
         unit="of the median",
     ),
     "FAT_NOT_BRIGHT": Limit(
-        message="The orbital fat is not as bright as fat is on T1: fat-suppressed or not T1-weighted.",
+        message="The orbital fat is not as bright as fat is on T1: fat-suppressed or not T1-weighted. Send the 3D "
+        "T1 series without fat suppression.",
         why="spoiled gradient echo theory 1.9-2.2 x brain; calibrated 1.45-1.9",
         lowest=1.15,
         highest=3.5,
         unit="x brain",
     ),
     "FAT_DRIFT": Limit(
-        message="Orbital fat changed against brain between the two series; they were not acquired alike.",
+        message="Orbital fat changed against brain between the two series; they were not acquired alike. Send two "
+        "series of one scanner, coil and protocol.",
         why="white matter is unenhanced at 1-2 h, so the ratio stays; shading moves it by 0.1",
         lowest=0.8,
         highest=1.25,
     ),
     "NO_TRACER": Limit(
-        message="No tracer is seen in the basal fluid of the delayed series: injection failed, or the wrong series.",
+        message="No tracer is seen in the basal fluid of the delayed series: injection failed, or the wrong "
+        "series. Check the injection and the series.",
         why="calibrated: 0.02-0.043 without tracer (noise, shading); 0.05 is about 0.02 mM, 1-2 h has 0.06-0.10",
         lowest=0.05,
         unit="fat units",
     ),
     "TRACER_IN_NOISE": Limit(
         message="What brightens in the basal fluid does not stand out of the noise: injection failed, or the wrong "
-        "series.",
+        "series. Check the injection and the series.",
         why="sound pairs 13-46, the weakest simulated patient 4.2; without tracer 0.2-0.9",
         lowest=3.0,
         unit="standard deviations",
     ),
     "VESSELS_ENHANCED": Limit(
-        message="The sagittal sinus brightens more than the basal fluid: contrast agent was given by vein.",
+        message="The sagittal sinus brightens more than the basal fluid: contrast agent was given by vein. Send a "
+        "scan after intrathecal contrast only.",
         why="sound pairs < 0; blood enhanced by half the fat signal rises more than fluid without tracer",
         highest=0.1,
         unit="fat units",
     ),
     "TRACER_EXCESSIVE": Limit(
-        message="The basal fluid is brighter than tracer can make it.",
+        message="The basal fluid is brighter than tracer can make it: wrong series, or another agent or dose. "
+        "Check the injection and the series.",
         why="5 mM reaches 1.9; a simulated patient has 1.36 where tracer enters at the foramen magnum",
         highest=1.9,
         unit="fat units",
     ),
     "ORDER_SWAPPED": Limit(
-        message="The basal fluid is darker in the delayed series: the two series are swapped, or baseline held tracer.",
+        message="The basal fluid is darker in the delayed series: the two series are swapped, or baseline held "
+        "tracer. Exchange them, or choose an unenhanced baseline.",
         why="calibrated: right way round -0.21 to 0.00, swapped 0.12 to 0.22",
         highest=0.05,
         unit="of the basal brain darkened, net of brightened",
     ),
     "PREDICTION_NOT_FINITE": Limit(
-        message="The model's answer has undefined values.", why="nothing may be filed", lowest=1.0
+        message="The model's answer has undefined values. Keep the case and tell whoever looks after csf24.",
+        why="nothing may be filed",
+        lowest=1.0,
     ),
     "PREDICTION_TOO_BRIGHT": Limit(
-        message="The predicted increase is larger than tracer can cause.",
+        message="The predicted increase is larger than tracer can cause. Keep the case and tell whoever looks "
+        "after csf24.",
         why="2 mM gives +1.34 fat units, 24 h values are < 0.3 mM",
         highest=1.6,
         unit="fat units",
     ),
     "PREDICTION_DARKENS": Limit(
-        message="The model predicts that tracer darkens the image.",
+        message="The model predicts that tracer darkens the image. Keep the case and tell whoever looks after csf24.",
         why="tracer brightens T1 at these concentrations",
         lowest=-0.5,
         unit="fat units",
     ),
     "INTERVAL_CROSSED": Limit(
-        message="The predicted increase lies outside its own interval.",
+        message="The predicted increase lies outside its own interval. Keep the case and tell whoever looks after "
+        "csf24.",
         why="an interval that does not hold its middle says nothing; 0.1 % allows for rounding",
         highest=0.001,
         unit="of the voxels",
     ),
     "PREDICTION_OUTSIDE_HEAD": Limit(
-        message="The model predicts tracer outside the head.",
+        message="The model predicts tracer outside the head. Keep the case and tell whoever looks after csf24.",
         why="air cannot enhance",
         highest=0.1,
         unit="fat units",
