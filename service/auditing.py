@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Lock
@@ -184,7 +185,7 @@ class Auditor:
         )
 
     def picture_seen(self, header: InstanceHeader | None, address: str) -> None:
-        """DICOM Instances Accessed: a picture of the patient was shown on the status page, which knows no users."""
+        """DICOM Instances Accessed: the status page showed a picture of the patient; no user is named."""
         if self._trail is None or header is None:
             return
         viewer = Participant(user_id="status page", requestor=True, address=address)
@@ -197,7 +198,7 @@ def _peer(ae_title: str, address: str) -> Participant:
 
 
 def _as(who: Participant, role: events.Code | None, *, requestor: bool = False) -> Participant:
-    return Participant(user_id=who.user_id, requestor=requestor, role=role, ae_title=who.ae_title, address=who.address)
+    return replace(who, role=role, requestor=requestor)
 
 
 def _of(objects: Sequence[ResultObject]) -> tuple[str, Study]:

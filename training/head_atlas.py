@@ -3,7 +3,8 @@
 Brain, fluid and ventricles come from the tissue probabilities of ICBM152 2009a (symmetric); the signal from whole T1
 heads, each laid over the growing average, together with its mirror image. The images are the user's own to obtain:
 PyPI's ``nilearn`` carries the ICBM152 volumes (`nilearn/datasets/data`), Debian's ``mricron-data`` has Colin27
-(``ch2.nii.gz``), which lies in that space already.
+(``ch2.nii.gz``), which lies in that space already. The file that ships was made with one other head and an earlier
+state of `atlas_pose`; made again, its signal differs by 0.004 of the brain's on average, 0.17 at most.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from scipy import ndimage
 
 from service.imaging.atlas_pose import pose_over
 from service.imaging.head_atlas import ATLAS_SPACING_MM, MNI_TO_ATLAS, HeadAtlas, pack
-from service.imaging.resampling import resample
+from service.imaging.head_mask import WORKING_SPACING_MM
+from service.imaging.resampling import antialiased, resample
 from service.imaging.volume import Float32, Float64, Grid, Mask, Volume
 from training.simulate.templates import read_nifti
 
@@ -54,7 +56,7 @@ def make_atlas(maps: TissueMaps, in_mni_space: Volume, others: Sequence[Volume])
     )
     heads = [known.head.array]
     for other in others:
-        heads.append(_signal(other, pose_over(other, known).matrix, grid, brain).array)
+        heads.append(_signal(other, pose_over(antialiased(other, WORKING_SPACING_MM), known).matrix, grid, brain).array)
     return HeadAtlas(head=brain.with_array(_mean_of_known(heads)), brain=brain, ventricles=known.ventricles)
 
 
@@ -70,7 +72,7 @@ def _lattice() -> Grid:
 
 
 def _shrunk(volume: Volume) -> Volume:
-    return Volume(volume.array, Grid(volume.grid.shape, np.diag([MNI_TO_ATLAS] * 3 + [1.0]) @ volume.grid.affine))
+    return volume.moved(np.diag([MNI_TO_ATLAS] * 3 + [1.0]))
 
 
 def _hull_and_ventricles(tissue: Volume) -> tuple[Mask, Float32]:
@@ -94,11 +96,10 @@ def _hull_and_ventricles(tissue: Volume) -> tuple[Mask, Float32]:
 
 def _signal(head: Volume, matrix: Float64, grid: Grid, brain: Volume) -> Volume:
     """`head` in brain units on the atlas's lattice, averaged with its mirror image; -1 where it shows nothing."""
-    in_atlas = Grid(head.grid.shape, np.linalg.inv(matrix) @ head.grid.affine)
-    shown = resample(Volume(head.array, in_atlas), grid, antialias=True).array
-    nk, nj, ni = head.grid.shape
-    indices = in_atlas.to_index(grid.to_world(np.argwhere(np.ones(grid.shape, dtype=bool))[:, ::-1]))
-    covered = ((indices > -0.5) & (indices < np.array([ni, nj, nk]) - 0.5)).all(axis=1).reshape(grid.shape)
+    in_atlas = head.moved(np.asarray(np.linalg.inv(matrix), dtype=np.float64))
+    shown = resample(in_atlas, grid, antialias=True).array
+    points = grid.to_world(np.argwhere(np.ones(grid.shape, dtype=bool))[:, ::-1])
+    covered = in_atlas.grid.holds(points).reshape(grid.shape)
     level = float(np.median(shown[(brain.array > 0.9) & covered]))
     scaled = np.where(covered, np.clip(shown / level, 0, _LARGEST_SIGNAL), -1).astype(np.float32)
     return brain.with_array(_mean_of_known([scaled, scaled[:, :, ::-1]]))

@@ -11,20 +11,20 @@ from dataclasses import replace
 import numpy as np
 
 from service.errors import InputRefused, Reason
-from service.imaging.atlas_pose import AtlasPose, NoPoseError, find_pose
+from service.imaging.atlas_pose import NoPoseError, find_pose
 from service.imaging.head_atlas import LEFT_GLOBE, SUPRASELLAR, THIRD_VENTRICLE, head_atlas
 from service.imaging.head_mask import WORKING_SPACING_MM, NotAHeadError, outline
 from service.imaging.orbits import find_orbits
 from service.imaging.planes import axial, mask_centroid, midsagittal
-from service.imaging.recipe_types import Anatomy, Orbit, Plane
+from service.imaging.recipe_types import Anatomy
 from service.imaging.resampling import antialiased, resample
 from service.imaging.rigid import RigidTransform
 from service.imaging.ventricles import lateral_ventricles, suprasellar_cistern, third_ventricle
 from service.imaging.volume import Float32, Float64, Grid, Volume
 
 _LEAST_LIKENESS = 0.1
-"""Of the average head: whole real T1 heads that are not in it 0.35-0.9, drawn ones 0.12-0.45; CT, diffusion, most T2
-and objects below 0.1."""
+"""Of the average head: whole real T1 heads that are not in it 0.35-0.9; CT, diffusion, most T2 and objects below 0.1;
+drawn heads 0.06-0.45, so that some are refused. `python -m tests.benchmarks anatomy` prints it for every head."""
 _BOX_LOW_LPS = (-104.0, -136.0, -118.0)  # an upright head around its anterior commissure, nose and C1 included
 _BOX_HIGH_LPS = (104.0, 136.0, 114.0)
 
@@ -48,26 +48,30 @@ def find_anatomy(volume: Volume) -> Anatomy:
             raise NotAHeadError(
                 f"it correlates {pose.likeness:.2f} with an average T1 head, at least {_LEAST_LIKENESS} is accepted"
             )
-        to_upright = pose.upright.inverse()
-        image = resample(_turned(smooth, to_upright), _box())
-        anatomy = _upright_anatomy(_turned(volume, to_upright), image, _from_upright(pose))
+        to_upright = pose.upright.inverse().matrix
+        image = resample(smooth.moved(to_upright), _box())
+        anatomy = _upright_anatomy(volume.moved(to_upright), image, to_upright @ pose.matrix)
     except (NoPoseError, NotAHeadError) as why:
-        message = f"The baseline does not look like an unenhanced T1 head: {why}."
+        message = (
+            f"The baseline does not look like an unenhanced T1 head: {why}. Send the 3D T1 series of the whole head."
+        )
         raise InputRefused(Reason(code="NOT_A_HEAD", message=message)) from why
     return _turn_back(anatomy, pose.upright)
 
 
-def _upright_anatomy(volume: Volume, image: Volume, pose: AtlasPose) -> Anatomy:
-    """From an upright head at its own resolution and the same at 2 mm."""
+def _upright_anatomy(volume: Volume, image: Volume, to_head: Float64) -> Anatomy:
+    """From an upright head at its own resolution and the same at 2 mm.
+
+    Its frame is the atlas's but for the head's size, which `to_head` (4x4, atlas -> head) fits.
+    """
     grid = image.grid
     atlas = head_atlas()
-    masks = outline(image, _on_head(atlas.brain, pose, grid) > 0.5)
+    masks = outline(image, _on_head(atlas.brain, to_head, grid) > 0.5)
     sagittal = midsagittal(masks)
     centre = mask_centroid(masks.brain, masks)
-    expected = pose.upright.map(LEFT_GLOBE * [[1, 1, 1], [-1, 1, 1]])
-    left, right = find_orbits(volume, masks, sagittal, (expected[0], expected[1]))
-    ventricles = lateral_ventricles(masks, sagittal, _on_head(atlas.ventricles, pose, grid))
-    places = _stretched(np.stack([THIRD_VENTRICLE, SUPRASELLAR]), pose)
+    left, right = find_orbits(volume, masks, sagittal, (LEFT_GLOBE, LEFT_GLOBE * [-1, 1, 1]))
+    ventricles = lateral_ventricles(masks, sagittal, _on_head(atlas.ventricles, to_head, grid))
+    places = np.stack([THIRD_VENTRICLE, SUPRASELLAR]) @ to_head[:3, :3].T + to_head[:3, 3]
     third = third_ventricle(masks, sagittal, places[0], ventricles)
     return Anatomy(
         grid=grid,
@@ -91,45 +95,19 @@ def _box() -> Grid:
     return Grid.axis_aligned((nk, nj, ni), WORKING_SPACING_MM, (low + high) / 2)
 
 
-def _turned(volume: Volume, turn: RigidTransform) -> Volume:
-    return Volume(volume.array, Grid(volume.grid.shape, turn.matrix @ volume.grid.affine))
-
-
-def _from_upright(pose: AtlasPose) -> AtlasPose:
-    """The same pose, with the volume turned upright."""
-    matrix = pose.upright.inverse().matrix @ pose.matrix
-    return AtlasPose(upright=RigidTransform.identity(), matrix=matrix, likeness=pose.likeness)
-
-
-def _stretched(points: Float64, pose: AtlasPose) -> Float64:
-    """Atlas points in the head, its size fitted."""
-    return np.asarray(points @ pose.matrix[:3, :3].T + pose.matrix[:3, 3])
-
-
-def _on_head(probability: Volume, pose: AtlasPose, grid: Grid) -> Float32:
+def _on_head(probability: Volume, to_head: Float64, grid: Grid) -> Float32:
     """An atlas volume, stretched to the head's size, on `grid`."""
-    stretched = Volume(probability.array, Grid(probability.grid.shape, pose.matrix @ probability.grid.affine))
-    return resample(stretched, grid).array
+    return resample(probability.moved(to_head), grid).array
 
 
 def _turn_back(anatomy: Anatomy, turn: RigidTransform) -> Anatomy:
-    rotation = turn.matrix[:3, :3]
-
-    def point(p: Float64) -> Float64:
-        return np.asarray(turn.map(p[None])[0])
-
-    def plane(p: Plane) -> Plane:
-        return Plane(origin=point(p.origin), normal=rotation @ p.normal)
-
-    def orbit(o: Orbit | None) -> Orbit | None:
-        return o and Orbit(globe_centre=point(o.globe_centre), fat_points=turn.map(o.fat_points))
-
+    left, right = anatomy.left_orbit, anatomy.right_orbit
     return replace(
         anatomy,
-        grid=Grid(anatomy.grid.shape, turn.matrix @ anatomy.grid.affine),
-        brain_centre=point(anatomy.brain_centre),
-        midsagittal=plane(anatomy.midsagittal),
-        axial=plane(anatomy.axial),
-        left_orbit=orbit(anatomy.left_orbit),
-        right_orbit=orbit(anatomy.right_orbit),
+        grid=anatomy.grid.moved(turn.matrix),
+        brain_centre=turn.map(anatomy.brain_centre[None])[0],
+        midsagittal=anatomy.midsagittal.moved(turn),
+        axial=anatomy.axial.moved(turn),
+        left_orbit=left and left.moved(turn),
+        right_orbit=right and right.moved(turn),
     )

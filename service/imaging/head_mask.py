@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from service.imaging.volume import Float32, Grid, Mask, Volume
+from service.imaging.volume import Float32, Float64, Grid, Mask, Volume
 
 WORKING_SPACING_MM = 2.0
 
@@ -94,6 +94,13 @@ def dilate(mask: Mask, radius_mm: float, grid: Grid) -> Mask:
     if not mask.any():
         return mask
     return np.asarray(distance_inside(mask, grid) >= -radius_mm)
+
+
+def offsets_from(point: Float64, grid: Grid) -> tuple[Float64, Float64, Float64]:
+    """x, y and z of every voxel of an LPS-aligned lattice seen from `point`, mm; they broadcast to ``[k, j, i]``."""
+    nk, nj, ni = grid.shape
+    x, y, z = (grid.origin[a] + grid.spacing[a] * np.arange(n) - point[a] for a, n in enumerate((ni, nj, nk)))
+    return x[None, None], y[None, :, None], z[:, None, None]
 
 
 def widen(mask: Mask) -> Mask:

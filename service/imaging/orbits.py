@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.imaging.head_mask import HeadMasks, components, erode
+from service.imaging.head_mask import HeadMasks, components, erode, offsets_from
 from service.imaging.recipe_types import Orbit, Plane
 from service.imaging.resampling import resample, sample
 from service.imaging.volume import Float32, Float64, Grid, Mask, Volume
@@ -78,10 +78,10 @@ def _globe_pair(
 ) -> tuple[Float64, Float64] | None:
     """Centres (left, right) of the best mirrored pair, to 2 mm, over the pitches a head may have."""
     face, allowed, astray = _face(masks, expected)
-    inside = _globe_likeness(face, allowed) + astray
+    penalty = _globe_likeness(face, allowed) + astray
     best, best_score = None, _LEAST_PAIR_SCORE
     for pitch in _PITCHES_DEG:
-        points, scores = _globe_candidates(face, axes, inside, pitch)
+        points, scores = _globe_candidates(face, axes, penalty, pitch)
         local = np.stack([(points - sagittal.origin) @ a for a in (axes.left, axes.back, axes.up)], axis=1)
         for a in np.flatnonzero(local[:, 0] > 0):
             for b in np.flatnonzero(local[:, 0] < 0):
@@ -109,7 +109,7 @@ def _face(masks: HeadMasks, expected: tuple[Float64, Float64]) -> tuple[Volume, 
     near = np.zeros_like(outside_brain)
     astray = np.full(outside_brain.shape, np.inf)
     for place in expected:
-        offsets = _offsets_from(place, part.grid)
+        offsets = offsets_from(place, part.grid)
         dx, dy, dz = (np.abs(d) <= r for d, r in zip(offsets, reach, strict=True))
         near |= dx & dy & dz
         distance = sum(d**2 for d in offsets) / _PLACE_SPREAD_MM**2
@@ -126,12 +126,6 @@ def _globe_likeness(face: Volume, allowed: Mask) -> Float32:
     penalty = 1.5 * inside + rough
     penalty[(inside > _DARKER_THAN) | (inside < _BRIGHTER_THAN) | ~allowed] = np.inf
     return np.asarray(penalty, dtype=np.float32)
-
-
-def _offsets_from(point: Float64, grid: Grid) -> tuple[Float64, Float64, Float64]:
-    nk, nj, ni = grid.shape
-    x, y, z = (grid.origin[a] + grid.spacing[a] * np.arange(n) - point[a] for a, n in enumerate((ni, nj, nk)))
-    return x[None, None], y[None, :, None], z[:, None, None]
 
 
 def _globe_candidates(face: Volume, axes: _HeadAxes, penalty: Float32, pitch_deg: float) -> tuple[Float64, Float64]:

@@ -113,6 +113,4 @@ def _structure(array: Float32, inner: int, outer: int) -> Float32:
 def _coverage(delayed_grid: Grid, transform: RigidTransform, anatomy: Anatomy) -> float:
     """Share of the brain that lies inside the delayed volume."""
     points = anatomy.grid.to_world(np.argwhere(anatomy.brain)[:, ::-1])
-    ijk = delayed_grid.to_index(transform.map(points))
-    size = np.array(delayed_grid.shape[::-1])
-    return float(((ijk > -0.5) & (ijk < size - 0.5)).all(axis=1).mean()) if len(points) else float("nan")
+    return float(delayed_grid.holds(transform.map(points)).mean()) if len(points) else float("nan")

@@ -195,6 +195,5 @@ def _tissue_at_edge(near: Volume, signal: float, directions: Float64) -> float:
 
 def _run_inside(grid: Grid, points: Float64) -> float:
     """How many of the points, 1 mm apart, lie inside before the first one that does not."""
-    ijk = grid.to_index(points)
-    inside = ((ijk > -0.5) & (ijk < np.array(grid.shape[::-1]) - 0.5)).all(axis=1)
+    inside = grid.holds(points)
     return float(len(points) if inside.all() else np.argmin(inside))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from service.imaging.rigid import RigidTransform
 from service.imaging.volume import Float32, Float64, Grid, Mask, Volume
 
@@ -18,6 +20,12 @@ class Plane:
 
     origin: Float64
     normal: Float64
+
+    def moved(self, transform: RigidTransform) -> Plane:
+        """Where `transform` maps it."""
+        return Plane(
+            origin=transform.map(self.origin[None])[0], normal=np.asarray(transform.matrix[:3, :3] @ self.normal)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,6 +42,10 @@ class Orbit:
 
     globe_centre: Float64
     fat_points: Float64
+
+    def moved(self, transform: RigidTransform) -> Orbit:
+        """Where `transform` maps it."""
+        return Orbit(globe_centre=transform.map(self.globe_centre[None])[0], fat_points=transform.map(self.fat_points))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

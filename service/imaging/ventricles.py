@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from service.imaging.head_mask import WORKING_SPACING_MM, HeadMasks, components, dilate, widen
+from service.imaging.head_mask import WORKING_SPACING_MM, HeadMasks, components, dilate, offsets_from, widen
 from service.imaging.planes import head_up
 from service.imaging.recipe_types import Plane
 from service.imaging.volume import Float32, Float64, Mask
@@ -64,14 +64,9 @@ def suprasellar_cistern(masks: HeadMasks, sagittal: Plane, place: Float64, third
 
 
 def _around(place: Float64, semi_axes_mm: tuple[float, float, float], masks: HeadMasks, sagittal: Plane) -> Mask:
-    grid = masks.image.grid
     centre = place - sagittal.normal * float((place - sagittal.origin) @ sagittal.normal)  # moved into the midline
-    nk, nj, ni = grid.shape
-    x, y, z = (
-        (grid.origin[a] + grid.spacing[a] * np.arange(n) - centre[a]) / semi_axes_mm[a]
-        for a, n in enumerate((ni, nj, nk))
-    )
-    return np.asarray(x[None, None, :] ** 2 + y[None, :, None] ** 2 + z[:, None, None] ** 2 < 1)
+    x, y, z = (d / r for d, r in zip(offsets_from(centre, masks.image.grid), semi_axes_mm, strict=True))
+    return np.asarray(x**2 + y**2 + z**2 < 1)
 
 
 def _grown(seeds: Mask, allowed: Mask, steps: int) -> Mask:
@@ -95,11 +90,8 @@ def _rim(found: Mask, masks: HeadMasks, aside: Float64) -> Mask:
 
 def _coordinates(masks: HeadMasks, sagittal: Plane) -> tuple[Float64, Float64]:
     """Distance from the midline and height above the sagittal plane's origin, mm, per voxel."""
-    grid = masks.image.grid
-    nk, nj, ni = grid.shape
-    x, y, z = (grid.origin[a] + grid.spacing[a] * np.arange(n) - sagittal.origin[a] for a, n in enumerate((ni, nj, nk)))
+    x, y, z = offsets_from(sagittal.origin, masks.image.grid)
     n, up = sagittal.normal, head_up(sagittal)
-    x, y, z = x[None, None, :], y[None, :, None], z[:, None, None]
     return np.abs(n[0] * x + n[1] * y + n[2] * z), up[0] * x + up[1] * y + up[2] * z
 
 

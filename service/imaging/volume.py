@@ -98,6 +98,15 @@ class Grid:
         affine[:3, 3] = self.to_world(np.asarray(low_ijk)[None])[0]
         return Grid(shape, affine)
 
+    def moved(self, matrix: Float64) -> Grid:
+        """The same voxels where the 4x4 `matrix` maps their points to (LPS mm)."""
+        return Grid(self.shape, matrix @ self.affine)
+
+    def holds(self, points_lps: ArrayLike) -> Mask:
+        """Which of ``(N, 3)`` LPS mm points lie within a voxel."""
+        ijk = self.to_index(points_lps)
+        return np.asarray(((ijk > -0.5) & (ijk < np.array(self.shape[::-1]) - 0.5)).all(axis=1))
+
     def lay_out(self, image: sitk.Image) -> sitk.Image:
         """`image` itself, its voxels laid where this lattice has them.
 
@@ -167,6 +176,10 @@ class Volume:
     def with_array(self, array: Float32) -> Volume:
         """The same place, other values."""
         return Volume(array, self.grid, self.frame_of_reference_uid)
+
+    def moved(self, matrix: Float64) -> Volume:
+        """The same voxels where the 4x4 `matrix` maps their points to (LPS mm); no longer in a known DICOM frame."""
+        return Volume(self.array, self.grid.moved(matrix))
 
     def part(self, low_ijk: ArrayLike, high_ijk: ArrayLike) -> Volume:
         """The box from voxel `low_ijk` up to, not including, `high_ijk` (column, row, slice); shares the array."""

@@ -7,12 +7,13 @@ import re
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-_CASE_ID = re.compile(r"c[0-9a-f]{12}")  # see `service.cases.digest_id`
+CASE_ID = r"c[0-9a-f]{12}"
+"""As a pattern; see `service.cases.digest_id`."""
 
 
 def case_id_of(request: Request) -> str:
     """From the path; what cannot be one is 404 and reaches no source."""
     case_id: str = request.path_params["case_id"]
-    if not _CASE_ID.fullmatch(case_id):
+    if not re.fullmatch(CASE_ID, case_id):
         raise HTTPException(404)
     return case_id

@@ -15,10 +15,11 @@ from starlette.routing import BaseRoute, Route
 
 from service.monitoring import page
 from service.monitoring.access import LogIn
+from service.monitoring.case_ids import CASE_ID
 from service.monitoring.forms import Refused, read_form
 from service.monitoring.guard import LOG_IN, visitor_of
 
-_OURS = re.compile(r"/(cases/c[0-9a-f]{12}(/discard)?)?")
+_OURS = re.compile(rf"/(cases/{CASE_ID}(/discard)?)?")
 _WRONG = "The name or the password is not right."
 _log = structlog.get_logger()
 

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pynetdicom.association import Association
 from pynetdicom.transport import AssociationSocket
 
+from service.network.requests import HEADER_LENGTH
+
 _CHUNK = 1 << 16
 PROVIDER = 2  # source of an A-ABORT, PS3.8 table 9-26
 UNRECOGNISED_PDU, UNEXPECTED_PDU, INVALID_PARAMETER_VALUE = 1, 2, 6
-HEADER_LENGTH = 6  # PDU type, reserved, length: PS3.8 9.3.1
 
 
 def abort_pdu(reason: int) -> bytes:

@@ -19,7 +19,6 @@ from threading import Lock
 import structlog
 
 from service.network.bounded_socket import (
-    HEADER_LENGTH,
     INVALID_PARAMETER_VALUE,
     UNEXPECTED_PDU,
     UNRECOGNISED_PDU,
@@ -28,6 +27,7 @@ from service.network.bounded_socket import (
 )
 from service.network.faults import where
 from service.network.requests import (
+    HEADER_LENGTH,
     AssociationRequest,
     OnRefused,
     Refusal,

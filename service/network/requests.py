@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-_HEADER = 6  # type, reserved, length: PS3.8 9.3.1
-_CALLED, _CALLING = slice(_HEADER + 4, _HEADER + 20), slice(_HEADER + 20, _HEADER + 36)  # PS3.8 table 9-11
+HEADER_LENGTH = 6
+"""Of a PDU: type, reserved, length (PS3.8 9.3.1)."""
+# PS3.8 table 9-11
+_CALLED = slice(HEADER_LENGTH + 4, HEADER_LENGTH + 20)
+_CALLING = slice(HEADER_LENGTH + 20, HEADER_LENGTH + 36)
 SHORTEST_REQUEST = 68
 """Bytes of an A-ASSOCIATE-RQ behind its header and before its items (PS3.8 table 9-11)."""
 
@@ -102,7 +105,7 @@ def parse_request(pdu: bytes, address: str) -> AssociationRequest | None:
 
     PS3.5 table 6.2-1: no control characters, no backslash. What such a title would do in a log is nobody's business.
     """
-    if len(pdu) < _HEADER + SHORTEST_REQUEST:
+    if len(pdu) < HEADER_LENGTH + SHORTEST_REQUEST:
         return None
     titles = [_title(pdu[place]) for place in (_CALLING, _CALLED)]
     if None in titles:

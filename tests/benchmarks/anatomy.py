@@ -20,9 +20,12 @@ import numpy as np
 
 from service.errors import InputRefused
 from service.imaging.anatomy import find_anatomy
+from service.imaging.atlas_pose import NoPoseError, find_pose
+from service.imaging.head_mask import WORKING_SPACING_MM
+from service.imaging.quality import QualityReport
 from service.imaging.quality_scan import check_anatomy, check_contrast, check_volume
 from service.imaging.recipe_types import Anatomy
-from service.imaging.resampling import resample
+from service.imaging.resampling import antialiased, resample
 from service.imaging.volume import Volume
 from tests.builders.gate_subjects import candidates
 from training.simulate.templates import read_nifti
@@ -46,17 +49,19 @@ def main() -> None:
     GALLERY.mkdir(parents=True, exist_ok=True)
     reference = _references(extra)
     print("Anatomy of every head at hand; eyes: which orbits were found with fat\n")
-    print(f"{'head':24}{'CPU s':>7}{'brain mL':>10}{'ventr. mL':>10}{'other tool':>11}{'ratio':>7}  eyes  refused by")
+    columns = f"{'likeness':>8}{'CPU s':>7}{'brain mL':>10}{'ventr. mL':>10}{'other tool':>11}{'ratio':>7}"
+    print(f"{'head':24}{columns}  eyes  refused by")
     rows, ratios = [], []
     for name, volume in _heads(extra):
         row = _row(name, volume)
         rows.append(row)
+        brain = row.anatomy.brain.sum() * 8e-3 if row.anatomy else float("nan")
         ventricles = row.anatomy.lateral_ventricles.sum() * 8e-3 if row.anatomy else float("nan")
         known = reference.get(name, float("nan"))
         if row.anatomy and np.isfinite(known):
             ratios.append(ventricles / known)
         print(
-            f"{name[:23]:24}{row.seconds:7.1f}{row.anatomy.brain.sum() * 8e-3 if row.anatomy else float('nan'):10.0f}"
+            f"{name[:23]:24}{_likeness(volume):8.2f}{row.seconds:7.1f}{brain:10.0f}"
             f"{ventricles:10.1f}{known:11.1f}{ventricles / known:7.2f}  {_eyes(row.anatomy):4}  {row.refused}",
             flush=True,
         )
@@ -81,22 +86,15 @@ def _objects(extra: Path | None) -> None:
 
 def _verdict(path: Path) -> str:
     try:
-        volume = _read(path)
-        report = check_volume(volume)
-        if not report.rejections:
-            anatomy = find_anatomy(volume)
-            seen = resample(volume, anatomy.grid, antialias=True).array
-            report = check_anatomy(volume, anatomy) + check_contrast(seen, anatomy)
-            if anatomy.left_orbit is None and anatomy.right_orbit is None:
-                return "FAT_NOT_FOUND"
-        return " ".join(reason.code for reason in report.rejections)
-    except InputRefused as refusal:
-        return refusal.reasons[0].code
+        return _row(path.name, _read(path), draw=False).refused
     except (ValueError, OSError) as fault:  # what no volume can be made of is no volume for the service either
         return type(fault).__name__
 
 
-def _row(name: str, volume: Volume) -> Row:
+def _row(name: str, volume: Volume, *, draw: bool = True) -> Row:
+    report = check_volume(volume)
+    if report.rejections:
+        return Row(name=name, anatomy=None, refused=_codes(report), seconds=0.0)
     start = time.process_time()
     try:
         anatomy = find_anatomy(volume)
@@ -104,12 +102,23 @@ def _row(name: str, volume: Volume) -> Row:
         return Row(name=name, anatomy=None, refused=refusal.reasons[0].code, seconds=time.process_time() - start)
     seconds = time.process_time() - start
     seen = resample(volume, anatomy.grid, antialias=True).array
-    report = check_volume(volume) + check_anatomy(volume, anatomy) + check_contrast(seen, anatomy)
-    codes = {reason.code for reason in report.rejections}
+    refused = _codes(check_anatomy(volume, anatomy) + check_contrast(seen, anatomy))
     if anatomy.left_orbit is None and anatomy.right_orbit is None:
-        codes.add("FAT_NOT_FOUND")
-    _draw(name, seen, anatomy)
-    return Row(name=name, anatomy=anatomy, refused=" ".join(sorted(codes)), seconds=seconds)
+        refused = f"{refused} FAT_NOT_FOUND".strip()
+    if draw:
+        _draw(name, seen, anatomy)
+    return Row(name=name, anatomy=anatomy, refused=refused, seconds=seconds)
+
+
+def _codes(report: QualityReport) -> str:
+    return " ".join(sorted({reason.code for reason in report.rejections}))
+
+
+def _likeness(volume: Volume) -> float:
+    try:
+        return find_pose(antialiased(volume.along_patient_axes(), WORKING_SPACING_MM)).likeness
+    except NoPoseError:
+        return float("nan")
 
 
 def _heads(extra: Path | None) -> Iterator[tuple[str, Volume]]:

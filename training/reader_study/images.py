@@ -115,7 +115,7 @@ def pictures(visits: Mapping[str, SourceSeries], predictors: Mapping[str, Predic
         _accept(check_prediction(restored, baseline, anatomy, fat_baseline=fat.median), warnings)
         versions[name] = _predicted(restored.predicted, grids, fat.median, name)
     return PatientPictures(
-        grids=tuple(_in_head(grid, anatomy) for grid in grids),
+        grids=tuple(grid.moved(head_frame(anatomy)) for grid in grids),
         versions={
             name: tuple(np.where(mask, plane, np.float32(0)) for plane, mask in zip(planes, shown, strict=True))
             for name, planes in versions.items()
@@ -178,10 +178,6 @@ def _shown(grid: Grid, anatomy: Anatomy, baseline: Volume, others: tuple[_Visit,
         inside = ((ijk >= 0) & (ijk <= np.array(scan.grid.shape[::-1]) - 1)).all(axis=1)
         shown = shown & inside.reshape(nj, ni)
     return shown
-
-
-def _in_head(grid: Grid, anatomy: Anatomy) -> Grid:
-    return Grid(grid.shape, head_frame(anatomy) @ grid.affine)
 
 
 def head_frame(anatomy: Anatomy) -> Float64:

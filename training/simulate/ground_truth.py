@@ -65,14 +65,7 @@ def move(anatomy: Anatomy, pose: RigidTransform, grid: Grid, labels: Labels, lab
     index = np.clip(index, 0, np.array(label_grid.shape[::-1]) - 1)
     found = np.where(inside, labels[index[:, 2], index[:, 1], index[:, 0]], Tissue.AIR).reshape(grid.shape)
     brain = np.isin(found, BRAIN)
-    rotation = back.matrix[:3, :3]
-
-    def plane(p: Plane) -> Plane:
-        return Plane(origin=back.map(p.origin[None])[0], normal=rotation @ p.normal)
-
-    def orbit(o: Orbit | None) -> Orbit | None:
-        return o and Orbit(globe_centre=back.map(o.globe_centre[None])[0], fat_points=back.map(o.fat_points))
-
+    left, right = anatomy.left_orbit, anatomy.right_orbit
     return replace(
         anatomy,
         grid=grid,
@@ -81,10 +74,10 @@ def move(anatomy: Anatomy, pose: RigidTransform, grid: Grid, labels: Labels, lab
         csf=np.isin(found, FLUID),
         lateral_ventricles=found == Tissue.LATERAL_VENTRICLE,
         brain_centre=back.map(anatomy.brain_centre[None])[0],
-        midsagittal=plane(anatomy.midsagittal),
-        axial=plane(anatomy.axial),
-        left_orbit=orbit(anatomy.left_orbit),
-        right_orbit=orbit(anatomy.right_orbit),
+        midsagittal=anatomy.midsagittal.moved(back),
+        axial=anatomy.axial.moved(back),
+        left_orbit=left and left.moved(back),
+        right_orbit=right and right.moved(back),
     )
 
 
