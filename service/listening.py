@@ -95,7 +95,6 @@ class Listening:
                 max_associations_per_address=listener.max_associations_per_address,
                 max_pdu=listener.max_pdu,
                 association_timeout_s=listener.association_timeout_s,
-                dimse_timeout_s=listener.dimse_timeout_s,
                 network_timeout_s=listener.network_timeout_s,
             ),
             receive=receive,

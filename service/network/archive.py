@@ -15,14 +15,14 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
-from pynetdicom import evt
 
-from service.network import statuses
-from service.network.commitment_scp import commitment_handlers
+from service.network import commands, statuses
+from service.network.commitment_scp import commitment_service
 from service.network.contexts import offered_storage, storage_commitment, study_root_find, verification
+from service.network.conversation import Answer, Request
 from service.network.listener import Listener, ListenerSettings
 from service.network.stack import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from service.network.storage_scp import ReceivedInstance, storage_handlers
+from service.network.storage_scp import ReceivedInstance, storage_services
 
 _MATCH_CLASS_FAILURE = 0xA900  # C-FIND: identifier does not match SOP class, PS3.4 table C.4-1
 _PENDING = 0xFF00
@@ -60,7 +60,11 @@ class DemoArchive:
         self._listener = Listener(
             settings,
             contexts=[verification(), *offered_storage(), study_root_find(), storage_commitment()],
-            handlers=[*storage_handlers(self._keep), (evt.EVT_C_FIND, self._find), *commitment_handlers(self._has)],
+            services={
+                **storage_services(self._keep),
+                commands.C_FIND_RQ: self._find,
+                commands.N_ACTION_RQ: commitment_service(self._has),
+            },
         )
 
     @property
@@ -100,10 +104,10 @@ class DemoArchive:
             kept = self._kept.get(sop_instance_uid)
         return kept is not None and kept.keys[_KEYS.index("SOPClassUID")] == sop_class_uid and kept.path.is_file()
 
-    def _find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
-        asked = event.identifier
+    def _find(self, request: Request) -> Iterator[Answer]:
+        asked = request.identifier()
         if asked.get("QueryRetrieveLevel") != "IMAGE":
-            yield _MATCH_CLASS_FAILURE, None
+            yield Answer(status=_MATCH_CLASS_FAILURE)
             return
         wanted = {keyword: str(asked[keyword].value or "") for keyword in _KEYS if keyword in asked}
         with self._lock:
@@ -114,7 +118,8 @@ class DemoArchive:
                 match.QueryRetrieveLevel = "IMAGE"
                 for keyword in wanted:
                     setattr(match, keyword, keys[keyword])
-                yield _PENDING, match
+                yield Answer(status=_PENDING, dataset=match)
+        yield Answer(status=statuses.SUCCESS)
 
 
 def _head(instance: ReceivedInstance) -> bytes:

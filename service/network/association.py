@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
@@ -15,9 +16,11 @@ from pynetdicom.presentation import PresentationContext
 
 from service.errors import PeerUnavailable
 from service.network.checkpoint import guard
-from service.network.listener import Handler
 from service.network.peers import LocalEntity, Peer
 from service.network.stack import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
+Handler = tuple[Any, Callable[..., Any]]
+"""Event and function, as pynetdicom takes them."""
 
 
 class NothingInCommon(PeerUnavailable):

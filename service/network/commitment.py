@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event, Lock, Thread, current_thread
 
@@ -16,7 +16,7 @@ import structlog
 from pydicom.dataset import Dataset
 from pynetdicom import evt
 
-from service.network import statuses
+from service.network import commands, statuses
 from service.network.association import NothingInCommon, association
 from service.network.contexts import (
     STORAGE_COMMITMENT,
@@ -25,6 +25,7 @@ from service.network.contexts import (
     storage_commitment,
     verification,
 )
+from service.network.conversation import Answer, Request, Service
 from service.network.peers import LocalEntity, Peer
 from service.network.storage_scu import OutgoingInstance
 
@@ -179,13 +180,21 @@ class Commitments:
             self._transactions.pop(transaction_uid, None)
 
 
-def answer_report(event: evt.Event, record: RecordReport) -> tuple[int, None]:
-    """Handler for EVT_N_EVENT_REPORT, on either kind of association."""
-    if event.event_type not in (ALL_COMMITTED, SOME_FAILED):
-        return statuses.NO_SUCH_EVENT_TYPE, None
-    information = event.event_information
+def report_service(record: RecordReport) -> Service:
+    """For a `Listener`: N-EVENT-REPORTs on an association that the peer opened."""
+
+    def answer(request: Request) -> Iterator[Answer]:
+        yield Answer(status=answer_report(request.command.number(commands.EVENT_TYPE), request.identifier(), record))
+
+    return answer
+
+
+def answer_report(event_type: int, information: Dataset, record: RecordReport) -> int:
+    """Record the event information of an N-EVENT-REPORT (PS3.4 table J.3-2); the status to answer with."""
+    if event_type not in (ALL_COMMITTED, SOME_FAILED):
+        return statuses.NO_SUCH_EVENT_TYPE
     if "TransactionUID" not in information:
-        return statuses.INVALID_ARGUMENT_VALUE, None
+        return statuses.INVALID_ARGUMENT_VALUE
     report = CommitmentReport(
         transaction_uid=str(information.TransactionUID),
         committed=frozenset(
@@ -199,7 +208,7 @@ def answer_report(event: evt.Event, record: RecordReport) -> tuple[int, None]:
     if report.failed:
         reasons = sorted({statuses.spell(reason) for reason in report.failed.values()})
         _log.warning("storage commitment refused", instances=len(report.failed), reasons=reasons)
-    return record(report), None
+    return record(report)
 
 
 def _ask(
@@ -217,7 +226,7 @@ def _ask(
 
     def answer(event: evt.Event) -> tuple[int, None]:
         reporters.append(current_thread())
-        return answer_report(event, record)
+        return answer_report(event.event_type, event.event_information, record), None
 
     contexts = [storage_commitment(), verification()]
     try:

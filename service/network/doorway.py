@@ -7,7 +7,6 @@ its whole request has been read and admitted; refusals are answered here too.
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import ssl
 import time
@@ -18,13 +17,6 @@ from threading import Lock
 
 import structlog
 
-from service.network.bounded_socket import (
-    INVALID_PARAMETER_VALUE,
-    UNEXPECTED_PDU,
-    UNRECOGNISED_PDU,
-    abort_pdu,
-    receive_exactly,
-)
 from service.network.faults import where
 from service.network.requests import (
     HEADER_LENGTH,
@@ -35,16 +27,22 @@ from service.network.requests import (
     TurnedAway,
     parse_request,
 )
+from service.network.wire import (
+    ABORT,
+    ASSOCIATE_RQ,
+    INVALID_PARAMETER_VALUE,
+    UNEXPECTED_PDU,
+    UNRECOGNISED_PDU,
+    abort_pdu,
+    receive_exactly,
+    say_last,
+)
 
 MOST_UNFINISHED = 128
 """Connections at a time that have not asked for an association yet; each has a thread, and holds no association."""
 MOST_UNFINISHED_PER_ADDRESS = 32
 LONGEST_REQUEST = 256 * 1024
 """Bytes of an A-ASSOCIATE-RQ: 128 presentation contexts with every transfer syntax there is take some 200 kB."""
-_REQUEST, _LAST_TYPE = 1, 7  # PDU types, PS3.8 9.3
-_LINGER_S = 2.0
-"""For a peer that was refused to hang up by itself."""
-_SEND_S = 5.0
 _log = structlog.get_logger()
 
 
@@ -123,22 +121,22 @@ class Doorway:
             if not head:
                 return None
             kind, length = head[0], int.from_bytes(head[2:6], "big")
-            if kind != _REQUEST:
-                known = 1 < kind <= _LAST_TYPE
-                _say(connection, abort_pdu(UNEXPECTED_PDU if known else UNRECOGNISED_PDU))
+            if kind != ASSOCIATE_RQ:
+                known = ASSOCIATE_RQ < kind <= ABORT
+                say_last(connection, abort_pdu(UNEXPECTED_PDU if known else UNRECOGNISED_PDU))
                 self.turn_away(TurnedAway.NOT_DICOM, address)
                 return None
             if length > LONGEST_REQUEST:
-                _say(connection, abort_pdu(INVALID_PARAMETER_VALUE))
+                say_last(connection, abort_pdu(INVALID_PARAMETER_VALUE))
                 self.turn_away(TurnedAway.REQUEST_TOO_LONG, address, length=length)
                 return None
-            pdu = head + receive_exactly(connection, length, deadline)
+            pdu = bytes(head + receive_exactly(connection, length, deadline))
         except OSError:
             self.turn_away(TurnedAway.SILENT, address)
             return None
         request = parse_request(pdu, address) if len(pdu) == HEADER_LENGTH + length else None
         if request is None:
-            _say(connection, abort_pdu(INVALID_PARAMETER_VALUE))
+            say_last(connection, abort_pdu(INVALID_PARAMETER_VALUE))
             self.turn_away(TurnedAway.NOT_DICOM, address)
             return None
         return Knock(connection=connection, pdu=pdu, request=request)
@@ -150,7 +148,7 @@ class Doorway:
 
     def reject(self, knock: Knock, why: Rejection) -> None:
         """Answer with A-ASSOCIATE-RJ, log and tell."""
-        _say(knock.connection, bytes((3, 0, 0, 0, 0, 4, 0, *why.answer)))
+        say_last(knock.connection, bytes((3, 0, 0, 0, 0, 4, 0, *why.answer)))
         request = knock.request
         _log.warning(
             "association refused",
@@ -179,20 +177,3 @@ def _tell(on_refused: OnRefused, refusal: Refusal) -> None:
         on_refused(refusal)
     except Exception as fault:  # noqa: BLE001 - the connection has to be closed all the same
         _log.error("a refusal was not noted", fault=where(fault))
-
-
-def _say(connection: socket.socket, pdu: bytes) -> None:
-    """Send a last word; the peer may read it in peace before the connection closes."""
-    with contextlib.suppress(OSError):
-        connection.settimeout(_SEND_S)
-        connection.sendall(pdu)
-        if isinstance(connection, ssl.SSLSocket):
-            connection.settimeout(_LINGER_S)
-            connection.unwrap()  # says that it closes, and waits for the peer to say so
-            return
-        connection.shutdown(socket.SHUT_WR)
-        deadline = time.monotonic() + _LINGER_S
-        while time.monotonic() < deadline:
-            connection.settimeout(max(0.01, deadline - time.monotonic()))
-            if not connection.recv(4096):
-                break

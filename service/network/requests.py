@@ -67,7 +67,6 @@ class Excess(Enum):
     ASSOCIATION_TOO_LARGE = "too much data on one association"
     DAILY_LIMIT_EXCEEDED = "too much data from this address today"
     COMMAND_TOO_LARGE = "command set too large"
-    TOO_MANY_OPEN_REQUESTS = "too many requests without waiting for answers"
     STORAGE_SHORT = "too little disk space, or the ledger does not answer"
     MALFORMED = "not to be understood"
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import date
 
 import structlog
-from pynetdicom import evt
 
 from service.errors import StorageUnavailable
-from service.network import statuses
-from service.network.commitment import RecordReport, answer_report
+from service.network import commands, statuses
+from service.network.commitment import RecordReport, report_service
 from service.network.contexts import offered_commitment_reports, offered_storage, verification
+from service.network.conversation import Answer, Request, Services
 from service.network.faults import where
 from service.network.intake import Intake, IntakeLimits
-from service.network.listener import Handler, Listener, ListenerSettings, request_of
+from service.network.listener import Listener, ListenerSettings
 from service.network.requests import AssociationRequest, Excess, OnRefused, Rejection
 
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -89,61 +89,71 @@ def storage_listener(
     """
     intake = intake or Intake(IntakeLimits(), on_refused=on_refused, today=lambda: date.min)
     contexts = [verification(), *offered_storage()]
-    handlers = [*storage_handlers(receive, intake), *_end_handlers(on_released, on_ended)]
+    services = dict(storage_services(receive, intake))
     if on_commitment is not None:
         contexts.append(offered_commitment_reports())
-        handlers.append((evt.EVT_N_EVENT_REPORT, answer_report, [on_commitment]))
-        handlers.append((evt.EVT_N_ACTION, _refuse_to_commit))
-    return Listener(settings, contexts=contexts, handlers=handlers, admit=admit, on_refused=on_refused, tls=tls)
+        services[commands.N_EVENT_REPORT_RQ] = report_service(on_commitment)
+        services[commands.N_ACTION_RQ] = _refuse_to_commit
+
+    def ended(association: str) -> None:
+        intake.forget(association)
+        on_released()
+        on_ended(association)
+
+    return Listener(
+        replace(settings, largest_dataset=intake.limits.instance),
+        contexts=contexts,
+        services=services,
+        admit=admit,
+        on_refused=on_refused,
+        on_ended=ended,
+        tls=tls,
+    )
 
 
-def storage_handlers(receive: Receive, intake: Intake | None = None) -> list[Handler]:
-    """For a `Listener` that offers storage."""
-    handlers: list[Handler] = [(evt.EVT_C_STORE, _store, [receive, intake])]
-    if intake is not None:
-        handlers += [(evt.EVT_PDU_RECV, intake.on_pdu), (evt.EVT_DIMSE_RECV, intake.on_message)]
-    return handlers
+def storage_services(receive: Receive, intake: Intake | None = None) -> Services:
+    """Verification and storage, for a `Listener` that offers them."""
+
+    def store(request: Request) -> Iterator[Answer]:
+        yield Answer(status=_store(request, receive, intake))
+
+    return {commands.C_ECHO_RQ: _echo, commands.C_STORE_RQ: store}
 
 
-def _store(event: evt.Event, receive: Receive, intake: Intake | None) -> int:
-    request = event.request
-    if not _UID.fullmatch(str(request.AffectedSOPInstanceUID)):
+def _echo(_: Request) -> Iterator[Answer]:
+    yield Answer(status=statuses.SUCCESS)
+
+
+def _store(request: Request, receive: Receive, intake: Intake | None) -> int:
+    sop_instance_uid = request.command.uid(commands.AFFECTED_SOP_INSTANCE)
+    sop_class_uid = request.command.uid(commands.AFFECTED_SOP_CLASS)
+    if not _UID.fullmatch(sop_instance_uid):
         return statuses.INVALID_SOP_INSTANCE
-    if intake is not None and not intake.admits(event.assoc, request.MessageID, request.DataSet.getbuffer().nbytes):
+    if not _UID.fullmatch(sop_class_uid):
+        return statuses.SOP_CLASS_NOT_SUPPORTED
+    if intake is not None and not intake.admits(request):
         return statuses.OUT_OF_RESOURCES
-    caller = request_of(event.assoc)
     instance = ReceivedInstance(
-        encoded_dataset=event.encoded_dataset(include_meta=False),
-        sop_class_uid=str(request.AffectedSOPClassUID),
-        sop_instance_uid=str(request.AffectedSOPInstanceUID),
-        transfer_syntax_uid=str(event.context.transfer_syntax),
-        calling_ae=caller.calling_ae,
-        calling_address=caller.calling_address,
-        association=event.assoc.name,
+        encoded_dataset=request.dataset,
+        sop_class_uid=sop_class_uid,
+        sop_instance_uid=sop_instance_uid,
+        transfer_syntax_uid=request.context.transfer_syntax,
+        calling_ae=request.caller.calling_ae,
+        calling_address=request.caller.calling_address,
+        association=request.association,
     )
     try:
         return receive(instance)
     except StorageUnavailable as fault:
-        _log.error("instance not stored", calling_ae=caller.calling_ae, fault=str(fault))
+        _log.error("instance not stored", calling_ae=instance.calling_ae, fault=str(fault))
         if intake is not None:
-            intake.refuse(event.assoc, Excess.STORAGE_SHORT)
+            intake.refuse(request, Excess.STORAGE_SHORT)
         return statuses.OUT_OF_RESOURCES
     except Exception as fault:  # noqa: BLE001 - whatever fails, the peer must not read success
-        _log.error("instance not stored", calling_ae=caller.calling_ae, fault=where(fault))
+        _log.error("instance not stored", calling_ae=instance.calling_ae, fault=where(fault))
         return statuses.CANNOT_UNDERSTAND  # C-STORE has no Processing Failure (PS3.7 9.1.1.1.9)
 
 
-def _refuse_to_commit(event: evt.Event) -> tuple[int, None]:
-    _log.warning("storage commitment requested of us", calling_ae=request_of(event.assoc).calling_ae)
-    return statuses.NO_SUCH_ACTION, None
-
-
-def _end_handlers(on_released: Callable[[], None], on_ended: Callable[[str], None]) -> list[Handler]:
-    def ended(event: evt.Event) -> None:
-        try:
-            on_released()
-            on_ended(event.assoc.name)
-        except Exception as fault:  # noqa: BLE001 - the library would drop it without a word
-            _log.error("the end of an association was not dealt with", fault=where(fault))
-
-    return [(evt.EVT_RELEASED, ended), (evt.EVT_ABORTED, ended)]
+def _refuse_to_commit(request: Request) -> Iterator[Answer]:
+    _log.warning("storage commitment requested of us", calling_ae=request.caller.calling_ae)
+    yield Answer(status=statuses.NO_SUCH_ACTION)

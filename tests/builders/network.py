@@ -32,7 +32,7 @@ QUICK = LocalEntity(connect_timeout_s=5.0, association_timeout_s=5.0, dimse_time
 
 def settings(**changes: object) -> ListenerSettings:
     """A listener on a free loopback port, with short timeouts."""
-    quick = {"port": 0, "association_timeout_s": 5.0, "dimse_timeout_s": 5.0, "network_timeout_s": 10.0}
+    quick = {"port": 0, "association_timeout_s": 5.0, "network_timeout_s": 10.0}
     return ListenerSettings(**{**quick, **changes})  # type: ignore[arg-type]
 
 

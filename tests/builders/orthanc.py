@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from tests.builders.dcmtk import WITHOUT_DELAY
 from tests.builders.programs import free_ports, required, wait_until
 
 
@@ -33,6 +34,8 @@ class Orthanc:
         Peers by symbolic name.
     options
         Further configuration, as in its JSON file.
+    verbose
+        What is logged; it costs a receiver of many images time.
     """
 
     def __init__(
@@ -41,11 +44,13 @@ class Orthanc:
         *,
         ae_title: str = "ORTHANC",
         options: Mapping[str, object] = {},
+        verbose: bool = True,
     ) -> None:
         self.ae_title = ae_title
         self.dicom_port, self.http_port = free_ports(2)
         self._modalities = modalities
         self._options = options
+        self._log_level = ("--verbose",) if verbose else ()
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -55,7 +60,11 @@ class Orthanc:
         (root / "orthanc.json").write_text(json.dumps(self._configuration(root)))
         with (root / "log.txt").open("wb") as log:
             self._process = subprocess.Popen(
-                [required("Orthanc"), "--verbose", str(root / "orthanc.json")], stdout=log, stderr=log, cwd=root
+                [required("Orthanc"), *self._log_level, str(root / "orthanc.json")],
+                env=WITHOUT_DELAY,
+                stdout=log,
+                stderr=log,
+                cwd=root,
             )
         try:
             wait_until(self._answers, timeout_s=30)

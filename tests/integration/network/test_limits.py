@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import date
 from io import BytesIO
 from ipaddress import ip_network
-from threading import Event
 
 import pytest
 from pydicom.uid import MRImageStorage
@@ -16,7 +15,8 @@ from pynetdicom.dsutils import encode
 
 from service.errors import StorageUnavailable
 from service.network.admission import Pace, accept_policy
-from service.network.intake import LARGEST_COMMAND, MOST_OPEN_REQUESTS, Intake, IntakeLimits
+from service.network.intake import Intake, IntakeLimits
+from service.network.messages import LARGEST_COMMAND
 from service.network.requests import AssociationRequest, Excess, Refusal, Rejection
 from tests.builders import dcmtk
 from tests.builders.network import LOOPBACK, Inbox, associate, encoded_dataset, outgoing, write_series
@@ -126,9 +126,9 @@ def test_an_instance_beyond_the_limit_is_answered_a700_and_its_neighbours_are_st
     assert reasons(refused) == [Excess.INSTANCE_TOO_LARGE]
 
 
-def test_fragments_of_a_command_within_the_data_do_not_begin_the_count_anew(listen, intake, refused, series):
+def test_fragments_of_a_command_within_the_data_end_the_association(listen, refused, series):
     inbox = Inbox()
-    listener = listen(receive=inbox, intake=intake(instance=20_000))
+    listener = listen(receive=inbox, on_refused=refused.append)
     assoc = associate(listener.port, MRImageStorage)
     (item,) = outgoing(series[:1])
     request = C_STORE()
@@ -141,12 +141,10 @@ def test_fragments_of_a_command_within_the_data_do_not_begin_the_count_anew(list
     connection = assoc.dul.socket.socket
     command = command.replace(b"\x00\x08\x02\x00\x00\x00\x01\x01", b"\x00\x08\x02\x00\x00\x00\x01\x00")
     connection.sendall(_p_data(3, command))
-    for _ in range(30):
-        connection.sendall(_p_data(0, bytes(1000)) + _p_data(1, b""))
-    connection.sendall(_p_data(2, bytes(2)))
-    wait_until(lambda: reasons(refused) == [Excess.INSTANCE_TOO_LARGE])
+    connection.sendall(_p_data(0, bytes(1000)) + _p_data(1, b""))
+    wait_until(lambda: reasons(refused) == [Excess.MALFORMED])
+    wait_until(lambda: assoc.is_aborted)
     assert inbox.instances == []
-    assoc.abort()
 
 
 @needs("storescu")
@@ -227,22 +225,19 @@ def test_a_command_set_without_an_end_ends_the_association(listen, refused):
     assert dcmtk.echoscu(listener.port).status == 0
 
 
-def test_requests_that_do_not_wait_for_their_answers_end_the_association(listen, refused, series):
-    go_on = Event()
-
-    def receive(_: object) -> int:
-        go_on.wait(10)
-        return 0x0000
-
-    listener = listen(receive=receive, on_refused=refused.append)
+def test_requests_that_do_not_wait_for_their_answers_are_stored_in_turn(listen, refused, series):
+    inbox = Inbox()
+    listener = listen(receive=inbox, on_refused=refused.append)
     assoc = associate(listener.port, MRImageStorage)
-    (item,) = outgoing(series[:1])
-    for number in range(3 * MOST_OPEN_REQUESTS):
+    uids = [f"1.2.3.{number}" for number in range(1, 41)]
+    for number, uid in enumerate(uids):
         request = C_STORE()
         request.MessageID, request.Priority = number + 1, 0
-        request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = MRImageStorage, item.sop_instance_uid
+        request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = MRImageStorage, uid
         request.DataSet = BytesIO(bytes(16))
         assoc.dimse.send_msg(request, assoc.accepted_contexts[0].context_id)
-    wait_until(lambda: Excess.TOO_MANY_OPEN_REQUESTS in reasons(refused))
-    go_on.set()
+    wait_until(lambda: len(inbox.instances) == len(uids))
+    assert [item.sop_instance_uid for item in inbox.instances] == uids
+    assert refused == []
+    assoc.abort()
     wait_until(lambda: listener.associations == 0)

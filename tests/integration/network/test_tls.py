@@ -79,7 +79,7 @@ def test_plain_dicom_to_a_tls_port_gets_a_hint(listen, server_tls):
 def test_a_handshake_that_ends_after_the_listener_stopped_leads_to_nothing(listen, server_tls, client_tls):
     listener = listen(tls=server_tls, tls_handshake_timeout_s=30.0)
     with socket.create_connection((LOOPBACK, listener.port), timeout=5) as connection:
-        wait_until(lambda: any("process_request_thread" in thread.name for thread in threading.enumerate()))
+        wait_until(lambda: any(thread.name == "connection" for thread in threading.enumerate()))
         started = time.monotonic()
         listener.stop()
         assert time.monotonic() - started < 3
