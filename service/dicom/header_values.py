@@ -10,6 +10,7 @@ from numbers import Real
 from typing import cast
 
 import pydicom.config
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.valuerep import PersonName
@@ -24,11 +25,15 @@ _TIME = re.compile(r"(\d{2}):?(\d{2})(?::?(\d{2})(?:\.(\d{1,6}))?)?")
 _DATE_TIME = re.compile(r"(\d{8})(\d{4}(?:\d{2}(?:\.\d{1,6})?)?)([+-]\d{4})?")
 _OFFSET = re.compile(r"([+-])(\d{2})(\d{2})")
 _EARLIEST_YEAR, _LATEST_YEAR = 1900, 2200  # outside lie placeholders such as 00010101
+_LAST_CREATOR = 0xFF  # PS3.5 7.8.1
 _LARGEST_INTEGER = 2**31 - 1  # of the VRs IS and SL; PS3.5 table 6.2-1
 
 
 def value_of(dataset: Dataset, keyword: str) -> object | None:
     """The value as pydicom converts it; None when absent, empty or not convertible."""
+    tag = tag_for_keyword(keyword)
+    if tag not in dataset.keys():  # noqa: SIM118 - asking the data set itself takes ten times as long
+        return None
     try:
         return cast(object, dataset.get(keyword))
     except Exception:  # noqa: BLE001 - pydicom raises no closed set of exceptions on values that break their VR
@@ -81,6 +86,8 @@ def integer(dataset: Dataset, keyword: str) -> int | None:
 
 def private_value(dataset: Dataset, group: int, creator: str, element: int) -> object | None:
     """A value of a private block, found by its creator as PS3.5 section 7.8.1 asks; None when absent."""
+    if not any(tag >> 16 == group and tag & 0xFFFF <= _LAST_CREATOR for tag in dataset.keys()):  # noqa: SIM118 - as above
+        return None
     try:
         return cast(object, dataset.private_block(group, creator)[element].value)
     except Exception:  # noqa: BLE001 - absent, or a creator or value that breaks its VR

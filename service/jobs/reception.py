@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -14,8 +15,10 @@ from service.dicom.records import InstanceHeader, StoredInstance
 from service.errors import InputRefused, Reason
 from service.storage.instance_ledger import Rebuilt
 from service.storage.ledger import Ledger
+from service.storage.part10 import FileMeta, encode_head
 from service.storage.spool import Spool
 
+_PARSERS = 8
 _log = structlog.get_logger()
 _MISMATCH = Reason(
     code="UID_MISMATCH",
@@ -49,6 +52,7 @@ class Receiver:
         self._spool = spool
         self._ledger = ledger
         self._now = now
+        self._parsers = ThreadPoolExecutor(_PARSERS, thread_name_prefix="header")
 
     def receive(self, arrival: Arrival, *, tell: Callable[[InstanceHeader], None] = lambda _: None) -> Reception:
         """Make the object durable, whatever it is, and record it.
@@ -64,6 +68,8 @@ class Receiver:
             Nothing was acknowledged; the peer has to send it again.
         """
         now = self._now()
+        # Beside the write, which mostly waits for the disk.
+        parsing = self._parsers.submit(_header_of, arrival)
         stored = self._spool.write(
             arrival.encoded_dataset,
             sop_class_uid=arrival.sop_class_uid,
@@ -73,7 +79,7 @@ class Receiver:
             now=now,
         )
         try:
-            header = self._header(stored)
+            header = parsing.result()
         except InputRefused as refusal:
             self._set_aside(stored, refusal.reasons[0], now)
             return Reception.MISMATCH if refusal.reasons[0] is _MISMATCH else Reception.NOT_UNDERSTOOD
@@ -86,10 +92,7 @@ class Receiver:
         return self._ledger.instances.rebuild_from(self._spool, self._header, now=self._now())
 
     def _header(self, stored: StoredInstance) -> InstanceHeader:
-        header = parse_header(self._spool.read(stored))
-        if header.sop_instance_uid != stored.sop_instance_uid:
-            raise InputRefused(_MISMATCH)
-        return header
+        return _checked(self._spool.read(stored), stored.sop_instance_uid)
 
     def _set_aside(self, stored: StoredInstance, reason: Reason, now: datetime) -> None:
         self._ledger.instances.reject(
@@ -100,3 +103,22 @@ class Receiver:
             at=now,
         )
         _log.warning("object set aside", code=reason.code, calling_ae=stored.calling_ae, file=stored.relative_path)
+
+
+def _header_of(arrival: Arrival) -> InstanceHeader:
+    head = encode_head(
+        FileMeta(
+            sop_class_uid=arrival.sop_class_uid,
+            sop_instance_uid=arrival.sop_instance_uid,
+            transfer_syntax_uid=arrival.transfer_syntax_uid,
+            calling_ae=arrival.calling_ae,
+        )
+    )
+    return _checked(head + arrival.encoded_dataset, arrival.sop_instance_uid)
+
+
+def _checked(content: bytes, sop_instance_uid: str) -> InstanceHeader:
+    header = parse_header(content)
+    if header.sop_instance_uid != sop_instance_uid:
+        raise InputRefused(_MISMATCH)
+    return header

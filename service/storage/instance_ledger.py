@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
     RowMapping,
-    case,
     delete,
     func,
     insert,
-    literal,
     select,
     update,
 )
@@ -25,17 +22,9 @@ from service.dicom.records import InstanceHeader, StoredInstance
 from service.errors import InputRefused, Reason
 from service.storage import schema
 from service.storage.database import reading, writing
-from service.storage.header_json import header_from_json, header_to_json
-from service.storage.identifiers import patient_key_of
+from service.storage.header_json import header_from_json
+from service.storage.recording import Recorded, Recorder
 from service.storage.spool import DamagedFile, Spool
-
-
-class Recorded(StrEnum):
-    """What `InstanceLedger.record` found."""
-
-    NEW = "new"
-    DUPLICATE = "duplicate"  # the same content again; nothing changed
-    CONFLICT = "conflict"  # other content under a SOP Instance UID already held; kept beside it, never used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,10 +76,11 @@ class InstanceLedger:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._recorder = Recorder(engine)
 
     def record(self, stored: StoredInstance, header: InstanceHeader) -> Recorded:
         """Commit a spooled instance; only after this may its C-STORE be answered with success."""
-        return writing(self._engine, lambda connection: _record(connection, stored, header))
+        return self._recorder.record(stored, header)
 
     def reject(
         self, reason: Reason, *, sop_instance_uid: str, calling_ae: str, relative_path: str, at: datetime
@@ -265,66 +255,6 @@ class InstanceLedger:
         )
         with reading(self._engine) as connection:
             return tuple(SeriesRow(**row) for row in connection.execute(query).mappings())
-
-
-def _record(connection: Connection, stored: StoredInstance, header: InstanceHeader) -> Recorded:
-    table = schema.instances
-    # One arrival of a series at a time (PostgreSQL; SQLite has one writer anyway), so that two contents under one
-    # SOP Instance UID cannot both pass for the first.
-    series = select(schema.series.c.series_uid).where(schema.series.c.series_uid == header.series_instance_uid)
-    connection.execute(series.with_for_update())
-    held = connection.scalars(
-        select(table.c.relative_path).where(table.c.sop_instance_uid == stored.sop_instance_uid)
-    ).all()
-    if stored.relative_path in held:
-        return Recorded.DUPLICATE
-    outcome = Recorded.CONFLICT if held else Recorded.NEW
-    _count_arrival(connection, stored, header, usable=outcome is Recorded.NEW)
-    connection.execute(
-        insert(table).values(
-            relative_path=stored.relative_path,
-            sop_instance_uid=stored.sop_instance_uid,
-            sop_class_uid=stored.sop_class_uid,
-            transfer_syntax_uid=stored.transfer_syntax_uid,
-            sha256=stored.sha256,
-            size_bytes=stored.size_bytes,
-            calling_ae=stored.calling_ae,
-            received_at=stored.received_at,
-            series_uid=header.series_instance_uid,
-            header=header_to_json(header),
-            conflict=outcome is Recorded.CONFLICT,
-        )
-    )
-    return outcome
-
-
-def _count_arrival(connection: Connection, stored: StoredInstance, header: InstanceHeader, *, usable: bool) -> None:
-    table = schema.series
-    received_at = literal(stored.received_at, schema.Instant())
-    latest = case((table.c.last_received_at < received_at, received_at), else_=table.c.last_received_at)
-    changed = connection.execute(
-        update(table)
-        .where(table.c.series_uid == header.series_instance_uid)
-        .values(
-            n_instances=table.c.n_instances + int(usable),
-            arrivals=table.c.arrivals + 1,
-            last_received_at=latest,
-            unsettled=True,
-        )
-    )
-    if changed.rowcount == 0:
-        connection.execute(
-            insert(table).values(
-                series_uid=header.series_instance_uid,
-                study_uid=header.study_instance_uid,
-                patient_key=patient_key_of(header),
-                n_instances=int(usable),
-                first_received_at=stored.received_at,
-                last_received_at=stored.received_at,
-                unsettled=True,
-                arrivals=1,
-            )
-        )
 
 
 def _stored(row: RowMapping) -> StoredInstance:

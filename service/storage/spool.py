@@ -130,33 +130,35 @@ class Spool:
             )
         )
         with disk_faults():
-            kept = self._intact(target, encoded_dataset)
+            kept = self._head_of_intact(target, encoded_dataset)
             if kept is None:
                 self.require_room(len(head) + len(encoded_dataset))
                 self._place(target, head, encoded_dataset)
-                kept = head + encoded_dataset
+                kept = head
             else:
                 sync_directory(target.parent)  # the first writer may not have come so far yet
+        whole = hashlib.sha256(kept)
+        whole.update(encoded_dataset)
         return StoredInstance(
             sop_instance_uid=sop_instance_uid,
             sop_class_uid=sop_class_uid,
             transfer_syntax_uid=transfer_syntax_uid,
             relative_path=target.relative_to(self.root).as_posix(),
-            sha256=hashlib.sha256(kept).hexdigest(),
-            size_bytes=len(kept),
+            sha256=whole.hexdigest(),
+            size_bytes=len(kept) + len(encoded_dataset),
             calling_ae=calling_ae,
             received_at=now,
         )
 
     @staticmethod
-    def _intact(target: Path, encoded_dataset: bytes) -> bytes | None:
-        """Content of the file already there, or None when there is none or it was damaged since."""
+    def _head_of_intact(target: Path, encoded_dataset: bytes) -> bytes | None:
+        """What stands before the data set in the file already there; None when there is none or it is damaged."""
         try:
             found = target.read_bytes()
             _, offset = split_file(found)
         except (FileNotFoundError, ValueError):
             return None
-        return found if found[offset:] == encoded_dataset else None
+        return found[:offset] if found[offset:] == encoded_dataset else None
 
     def _place(self, target: Path, *chunks: bytes) -> None:
         make_directory(target.parent)
