@@ -48,6 +48,7 @@ from service.monitoring.snapshot import (
 from service.network import statuses
 from service.network.commitment import Commitments
 from service.network.storage_scp import ReceivedInstance
+from service.priors import Priors
 from service.status import PeerWatch, StatusSource
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
@@ -132,6 +133,14 @@ class Service:
             executor_id=executor_id,
             conversions=config.workers.count,
         )
+        self._priors = Priors(
+            config,
+            known=lambda series_uid: self.ledger.instances.series(series_uid) is not None,
+            receive=self._receive,
+            on_ended=self._auditor.association_ended,
+            on_fetched=self._look_at_arrivals,
+            now=self._now,
+        )
         self._housekeeping = self._housekeeper(executor_id)
         self.queue.start()
         self._workings.callback(self.queue.stop, _STOP_S)
@@ -139,6 +148,8 @@ class Service:
         self._workings.callback(self._housekeeping.stop, _STOP_S)
         self._housekeeping.start()
         self._listen(commitments)
+        self._workings.callback(self._priors.stop, _STOP_S)
+        self._priors.start()
         self._show_status()
         _log.info(
             "ready",
@@ -209,6 +220,7 @@ class Service:
                 summarise=summarise,
                 pair=pair_up,
                 quiet=timedelta(seconds=config.pairing.quiet_seconds),
+                on_lacking=self._priors.lacking,
             ),
             sweeper=Sweeper(self.ledger.workers, self.queue, executor_id=executor_id),
             retention=self.ledger.retention(
@@ -314,6 +326,9 @@ class Service:
             tell=lambda header: self._auditor.instance_received(received, header),
         )
         return _STATUSES[kept]
+
+    def _look_at_arrivals(self) -> None:
+        self._housekeeping.wake()
 
     def _forget_worker(self, executor_id: str) -> None:
         try:

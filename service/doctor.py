@@ -24,6 +24,7 @@ from service.doctor_places import database, disk, listener, status_page
 from service.errors import ConfigError, Csf24Error, ModelError, PeerUnavailable
 from service.finding import Finding, Verdict
 from service.inference.onnx import load_predictor, verify_parity
+from service.network.retrieve import missing_services
 from service.network.storage_scu import echo
 from service.network.tls import server_context
 from service.received_pair import DicomPair
@@ -180,6 +181,24 @@ def _destinations(config: Config) -> Iterator[Finding]:
             yield Finding(subject=subject, verdict="ok", text=text)
 
 
+def _priors(config: Config) -> Iterator[Finding]:
+    settings = config.priors
+    if not settings.source:
+        yield Finding(subject="priors", verdict="ok", text="not fetched: both series must be sent")
+        return
+    peer, _ = peers(config)[settings.source]
+    missing = missing_services(peer, local_entity(config), settings.method)
+    if missing:
+        text = f"{peer.name} does not offer us {' and '.join(missing)} in the Study Root model; allow it there"
+        yield Finding(subject="priors", verdict="FAILED", text=text)
+        return
+    text = f"{peer.name} offers C-FIND and C-{settings.method.upper()}"
+    if settings.method == "move":
+        ours = config.listener
+        text += f"; it must know {ours.ae_title} at this machine's address, port {ours.port}"
+    yield Finding(subject="priors", verdict="ok", text=text)
+
+
 def _phantom(config: Config) -> Iterator[Finding]:
     """The simulated patient through reading, pairing, all checks, the model, writing and reading back."""
     with resources.as_file(resources.files("service") / "demo_patient" / "simulated-patient.zip") as packed:
@@ -217,4 +236,5 @@ _CHECKS: tuple[tuple[str, _Check], ...] = (
     ("TLS", _tls),
     ("secrets", _secrets),
     ("destinations", _destinations),
+    ("priors", _priors),
 )

@@ -157,6 +157,16 @@ def _destinations_have_names(config: Config) -> Iterator[Problem]:
         seen.add(destination.name)
 
 
+def _priors_come_from_a_destination(config: Config) -> Iterator[Problem]:
+    names = [destination.name for destination in config.destinations]
+    if config.priors.source and config.priors.source not in names:
+        yield (
+            (("priors", "source"),),
+            f"priors.source: found {config.priors.source!r}; accepted: empty, or the name of a destination"
+            f" ({', '.join(names) or 'there is none'})",
+        )
+
+
 def _no_loop(config: Config) -> Iterator[Problem]:
     listener = config.listener
     for number, destination in enumerate(config.destinations):
@@ -240,6 +250,7 @@ _RULES: tuple[Callable[[Config], Iterator[Problem]], ...] = (
     _an_image_goes_out,
     _delayed_window_exists,
     _destinations_have_names,
+    _priors_come_from_a_destination,
     _no_loop,
     _tls_is_whole,
     _files_are_there,

@@ -190,6 +190,14 @@ class Destination(_Section):
     tls: Flag = False
 
 
+class Priors(_Section):
+    """Where baselines are looked for that nobody sent."""
+
+    source: Annotated[str, Field(max_length=64)] = ""
+    method: Literal["move", "get"] = "move"
+    most_series: Count = 8
+
+
 class StatusPage(_Section):
     """The web page, health check and metrics."""
 
@@ -252,6 +260,7 @@ class Config(_Section):
     inference: Inference = Inference()
     outputs: Outputs = Outputs()
     destinations: tuple[Destination, ...] = ()
+    priors: Priors = Priors()
     status_page: StatusPage = StatusPage()
     retention: Retention = Retention()
     workers: Workers = Workers()

@@ -21,6 +21,7 @@ from service.storage.ledger import Ledger
 
 QUIET = timedelta(seconds=20)
 """How long nothing of a series may arrive before it is taken as ended when its geometry cannot tell."""
+_LACKING = frozenset({"BASELINE_MISSING", "PARTNER_MISSING"})
 _log = structlog.get_logger()
 
 
@@ -46,16 +47,30 @@ class _Look:
 
 
 class Assembler:
-    """Call `tick` after an association is released and every few seconds."""
+    """Call `tick` after an association is released and every few seconds.
+
+    Parameters
+    ----------
+    on_lacking
+        Told of series that wait for a partner from before them.
+    """
 
     def __init__(
-        self, ledger: Ledger, queue: JobQueue, *, summarise: Summarise, pair: Pair, quiet: timedelta = QUIET
+        self,
+        ledger: Ledger,
+        queue: JobQueue,
+        *,
+        summarise: Summarise,
+        pair: Pair,
+        quiet: timedelta = QUIET,
+        on_lacking: Callable[[Sequence[SeriesSummary]], None] = lambda _: None,
     ) -> None:
         self._ledger = ledger
         self._queue = queue
         self._summarise = summarise
         self._pair = pair
         self._quiet = quiet
+        self._on_lacking = on_lacking
         self._looks: dict[str, _Look] = {}
         self._lock = Lock()
 
@@ -83,7 +98,9 @@ class Assembler:
             return []
         by_uid = {row.series_uid: row for row in rows}
         arrived = {row.series_uid: row.last_received_at for row in rows}
-        verdicts = tuple(self._pair(self._summaries(rows), now, last_received=arrived))
+        summaries = self._summaries(rows)
+        verdicts = tuple(self._pair(summaries, now, last_received=arrived))
+        self._tell_lacking(verdicts, summaries)
         self._note_late_arrivals(rows, now)
         touched: list[Case] = []
         due: list[datetime] = []
@@ -101,6 +118,16 @@ class Assembler:
             self._close_superseded(patient_key, touched, now)
             self._ledger.instances.settle(rows)
         return touched
+
+    def _tell_lacking(self, verdicts: Sequence[Verdict], summaries: Sequence[SeriesSummary]) -> None:
+        waiting = {
+            uid
+            for verdict in verdicts
+            if isinstance(verdict, Waiting) and _LACKING & {reason.code for reason in verdict.reasons}
+            for uid in verdict.series_uids
+        }
+        if waiting:
+            self._on_lacking([item for item in summaries if item.series_instance_uid in waiting])
 
     def _summaries(self, rows: Sequence[SeriesRow]) -> tuple[SeriesSummary, ...]:
         summaries = []

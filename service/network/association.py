@@ -11,7 +11,7 @@ from typing import Any
 
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT
+from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT, SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from service.errors import PeerUnavailable
@@ -33,8 +33,15 @@ def association(
     local: LocalEntity,
     contexts: Sequence[PresentationContext],
     handlers: Sequence[Handler] = (),
+    *,
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
 ) -> Iterator[Association]:
     """An association with `peer`, released at the end, or aborted when the block raises.
+
+    Parameters
+    ----------
+    roles
+        Proposed where ours is not the requestor's usual one (PS3.7 D.3.3.4).
 
     Raises
     ------
@@ -43,7 +50,7 @@ def association(
         one, no answer within the time allowed, TLS failed, nothing in common.
     """
     watch = _Watch(local.network_timeout_s)
-    assoc = _request(peer, local, contexts, [*handlers, *watch.handlers()])
+    assoc = _request(peer, local, contexts, [*handlers, *watch.handlers()], roles)
     if not assoc.is_established:
         raise _fault(assoc, peer, local, watch)
     try:
@@ -95,7 +102,11 @@ def _acknowledge_at_once(event: evt.Event) -> None:
 
 
 def _request(
-    peer: Peer, local: LocalEntity, contexts: Sequence[PresentationContext], handlers: list[Handler]
+    peer: Peer,
+    local: LocalEntity,
+    contexts: Sequence[PresentationContext],
+    handlers: list[Handler],
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation],
 ) -> Association:
     entity = AE(ae_title=local.ae_title)
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
@@ -113,6 +124,7 @@ def _request(
             max_pdu=local.max_pdu,
             tls_args=None if peer.tls is None else (peer.tls, peer.host),
             evt_handlers=handlers,
+            ext_neg=list(roles),
         )
     except OSError as fault:  # from resolving the host name; connecting does not raise
         raise PeerUnavailable(f"{_name(peer)}: the host name cannot be resolved ({fault.strerror or fault})") from fault

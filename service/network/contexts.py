@@ -9,6 +9,8 @@ from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import (
     StorageCommitmentPushModel,
     StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
     Verification,
 )
 
@@ -19,6 +21,8 @@ STORAGE_COMMITMENT = str(StorageCommitmentPushModel)
 STORAGE_COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
 """The well-known SOP Instance that storage commitment acts on (PS3.4 J.3.5)."""
 STUDY_ROOT_FIND = str(StudyRootQueryRetrieveInformationModelFind)
+STUDY_ROOT_MOVE = str(StudyRootQueryRetrieveInformationModelMove)
+STUDY_ROOT_GET = str(StudyRootQueryRetrieveInformationModelGet)
 
 MR_IMAGES: tuple[str, ...] = (
     uid.MRImageStorage,
@@ -78,6 +82,16 @@ def study_root_find() -> PresentationContext:
     return build_context(STUDY_ROOT_FIND, list(UNCOMPRESSED))
 
 
+def study_root_move() -> PresentationContext:
+    """C-MOVE in the Study Root model."""
+    return build_context(STUDY_ROOT_MOVE, list(UNCOMPRESSED))
+
+
+def study_root_get() -> PresentationContext:
+    """C-GET in the Study Root model."""
+    return build_context(STUDY_ROOT_GET, list(UNCOMPRESSED))
+
+
 def storage_commitment() -> PresentationContext:
     """Requests for storage commitment."""
     return build_context(STORAGE_COMMITMENT, list(UNCOMPRESSED))
@@ -85,7 +99,16 @@ def storage_commitment() -> PresentationContext:
 
 def offered_storage() -> list[PresentationContext]:
     """For the listener: every accepted storage SOP class with every transfer syntax."""
-    return [build_context(sop_class, list(TRANSFER_SYNTAXES)) for sop_class in (*MR_IMAGES, *BESIDE_IMAGES)]
+    return _storage((*MR_IMAGES, *BESIDE_IMAGES))
+
+
+def offered_images() -> list[PresentationContext]:
+    """For C-GET: the images that a prediction can be made from, with every transfer syntax."""
+    return _storage(MR_IMAGES)
+
+
+def _storage(sop_classes: Iterable[str]) -> list[PresentationContext]:
+    return [build_context(sop_class, list(TRANSFER_SYNTAXES)) for sop_class in sop_classes]
 
 
 def offered_commitment_reports() -> PresentationContext:

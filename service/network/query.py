@@ -56,7 +56,7 @@ def _keys(study_uid: str, series_uid: str) -> Dataset:
 
 def _ask(assoc: Association, peer: Peer, keys: Dataset) -> frozenset[str] | None:
     listed: set[str] = set()
-    for status, match in _answers(assoc, keys):
+    for status, match in answers(assoc, keys):
         if "Status" not in status:
             raise PeerUnavailable(f"{peer.name}: no answer to C-FIND")
         if status.Status in statuses.PENDING:
@@ -68,7 +68,7 @@ def _ask(assoc: Association, peer: Peer, keys: Dataset) -> frozenset[str] | None
     return frozenset(listed)
 
 
-def _answers(assoc: Association, keys: Dataset) -> Iterator[tuple[Dataset, Dataset | None]]:
+def answers(assoc: Association, keys: Dataset) -> Iterator[tuple[Dataset, Dataset | None]]:
     """The library's generator; its own failure to send counts as no answer."""
     try:
         yield from assoc.send_c_find(keys, STUDY_ROOT_FIND)

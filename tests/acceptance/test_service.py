@@ -254,3 +254,20 @@ def test_series_of_one_time_point_alone_wait_and_nothing_is_guessed(service: Ser
     assert counts.instances == len(files)
     assert [case for case in service.cases() if case.state is not CaseState.HELD] == []
     assert service.pacs.instances() == []
+
+
+@pytest.mark.parametrize("method", ["move", "get"])
+def test_a_baseline_that_is_only_in_the_pacs_is_fetched_when_the_delayed_scan_comes_alone(
+    service: ServiceProcess, tmp_path: Path, method: str
+) -> None:
+    baseline, delayed = unpack_shipped(tmp_path / "patient")
+    assert (
+        storescu(service.pacs.dicom_port, baseline, *JPEG_LS, called=service.pacs.ae_title, calling="CSF24").status == 0
+    )
+    with service.config.open("a") as config:
+        config.write(f'[priors]\nsource = "PACS"\nmethod = "{method}"\n')
+    service.start()
+    assert storescu(service.port, delayed, *JPEG_LS).status == 0
+    (case,) = service.await_settled()
+    assert case.outcome is CaseOutcome.PREDICTED
+    assert len(service.pacs.instances()) == len(baseline) + case.deliverable

@@ -24,7 +24,7 @@ from service.monitoring.users_file import set_user
 from service.network import tls
 from service.network.listener import Listener
 from service.network.storage_scp import storage_listener
-from tests.builders.network import LOOPBACK, Certificates, Inbox, make_certificates, settings
+from tests.builders.network import LOOPBACK, Certificates, Inbox, make_certificates, scripted_peer, settings
 from tests.builders.orthanc import Modality, Orthanc
 from tests.builders.programs import free_ports, needs, required
 from tests.builders.service_process import csf24
@@ -377,7 +377,7 @@ def test_the_command_prints_lines_or_json_and_its_status_says_whether_all_is_wel
     assert (bad.returncode, bad.stderr) == (1, "")
     (line,) = [line for line in bad.stdout.splitlines() if line.startswith("FAILED")]
     assert "destination down" in line and "connection refused" in line
-    assert "1 of 14 checks failed." in bad.stdout
+    assert "1 of 15 checks failed." in bad.stdout
 
 
 def test_the_screen_counts_failures_and_warnings() -> None:
@@ -386,3 +386,23 @@ def test_the_screen_counts_failures_and_warnings() -> None:
     render(findings, Console(file=shown, width=80))
     assert "All 3 checks passed, 1 with a warning." in shown.getvalue()
     assert shown.getvalue().count("[not markup]") == 3
+
+
+@pytest.mark.parametrize(
+    ("offered", "verdict", "said"),
+    [
+        (("1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.2"), "ok", "it must know CSF24"),
+        (("1.2.840.10008.5.1.4.1.2.2.1",), "FAILED", "does not offer us C-MOVE"),
+        ((), "FAILED", "does not offer us C-FIND and C-MOVE"),
+    ],
+    ids=["both", "no C-MOVE", "neither"],
+)
+def test_a_pacs_that_priors_are_to_come_from_is_asked_what_it_offers(
+    site: Site, offered: tuple[str, ...], verdict: str, said: str
+) -> None:
+    with scripted_peer([], "1.2.840.10008.1.1", *offered, ae_title="PACS") as pacs:
+        site.destinations = destination("pacs", "PACS", pacs.port)
+        site.sections["priors"] = 'source = "pacs"\n'
+        (finding,) = site.examine()["priors"]
+    assert finding.verdict == verdict
+    assert said in finding.text

@@ -203,3 +203,9 @@ def test_a_calling_address_is_a_network_of_one_who_may_call(tmp_path: Path) -> N
     assert found.startswith("listener.calling_addresses: found 'MR1=10.1.2.3', whose AE title may not call")
     for wrong in ("10.1.2.3/16", "CT1=ct1.hospital.example", "=10.1.2.3", ""):
         assert "an IP address or a network" in problem(tmp_path, text + f'["{wrong}"]')
+
+
+def test_priors_come_from_a_destination(tmp_path: Path) -> None:
+    there = '[[destinations]]\nname = "PACS"\nae_title = "PACS"\nhost = "pacs.example"\nport = 104\n'
+    assert problem(tmp_path, '[priors]\nsource = "PACS"').startswith("priors.source: found 'PACS'; accepted: empty, or")
+    load(tmp_path, f'[priors]\nsource = "PACS"\n{there}')
