@@ -106,63 +106,6 @@ def test_two_series_sent_by_storescu_come_back_as_a_predicted_series_in_orthanc(
     assert not re.search(r"SIM-24-114|SIMULATED\^", service.log())
 
 
-def test_a_service_killed_between_reception_and_sending_ends_with_exactly_one_result(
-    service: ServiceProcess, tmp_path: Path
-) -> None:
-    baseline, delayed = unpack_shipped(tmp_path / "patient")
-    service.start()
-    send(service, baseline, delayed)
-    service.kill()  # every instance was acknowledged, nothing was paired yet
-    service.start()
-    service.await_cases(lambda cases: [case.state for case in cases] == [CaseState.RUNNING], timeout_s=60)
-    service.kill()  # in the middle of the conversion
-    service.start()
-    service.await_cases(lambda cases: [case.state for case in cases] == [CaseState.SENDING], timeout_s=90)
-    service.kill()  # somewhere in the delivery
-    service.start()
-    (case,) = service.await_settled()
-    assert (case.state, case.outcome, case.revision) == (CaseState.DONE, CaseOutcome.PREDICTED, 1)
-
-    objects = received(service.pacs)
-    assert len(objects) == len({d.SOPInstanceUID for d in objects}) == len(baseline)
-    assert len({d.SeriesInstanceUID for d in objects}) == 1
-    spooled = [pydicom.dcmread(path) for path in service.data.glob("spool/results/*/r1/predicted/*.dcm")]
-    assert digests(objects) == digests(spooled)
-    kept = {
-        pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID
-        for path in service.data.glob("spool/objects/*/*.dcm")
-    }
-    assert kept == {pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID for path in (*baseline, *delayed)}
-
-
-def test_a_case_without_an_injection_time_is_held_until_a_person_supplies_it(
-    service: ServiceProcess, tmp_path: Path
-) -> None:
-    baseline, delayed = unpack_shipped(tmp_path / "patient")
-    for path in delayed:
-        dataset = pydicom.dcmread(path)
-        del dataset.ContrastBolusStartTime
-        dataset.save_as(path)
-    service.start()
-    send(service, baseline, delayed)
-    (case,) = service.await_settled()
-    assert case.state is CaseState.HELD
-    assert [reason.code for reason in case.reasons] == ["INJECTION_TIME_MISSING"]
-    assert "--injection-time" in case.reasons[0].message
-    assert case.case_id in service.csf24("cases", "list").stdout
-
-    wrong = service.csf24("cases", "release", case.case_id, "--injection-time", "half past nine")
-    assert (wrong.returncode, "ISO 8601" in wrong.stderr) == (2, True)
-    assert service.csf24("cases", "release", case.case_id, "--injection-time", "2024-05-14T09:10").returncode == 0
-    (case,) = service.await_cases(lambda cases: [c.state for c in cases] == [CaseState.DONE])
-    assert case.outcome is CaseOutcome.PREDICTED
-    assert case.hours_after_injection == pytest.approx(1.43, abs=0.01)
-
-    out = tmp_path / "exported"
-    assert service.csf24("cases", "export", case.case_id, "--out", str(out)).returncode == 0
-    assert len(list(out.glob(f"{case.case_id}/predicted/*.dcm"))) == len(baseline)
-
-
 def _sent_twice(baseline: list[Path], late: pydicom.Dataset, folder: Path) -> list[Path]:
     """Another patient, whose second series holds the pixels of the first under other times and UIDs."""
     written = []

@@ -48,11 +48,15 @@ class Orthanc:
     ) -> None:
         self.ae_title = ae_title
         self.dicom_port, self.http_port = free_ports(2)
-        self._modalities = modalities
+        self._modalities = dict(modalities)
         self._options = options
         self._log_level = ("--verbose",) if verbose else ()
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
+
+    def know(self, name: str, modality: Modality) -> None:
+        """One more peer; before it starts."""
+        self._modalities[name] = modality
 
     def __enter__(self) -> Orthanc:
         self._directory = tempfile.TemporaryDirectory(prefix="csf24-orthanc-")

@@ -36,6 +36,8 @@ class ServiceProcess:
         Further TOML.
     environment
         Further variables.
+    database
+        URL of the ledger; SQLite in the data directory without one.
     """
 
     def __init__(
@@ -44,17 +46,19 @@ class ServiceProcess:
         destinations: tuple[tuple[str, str, int], ...] = (),
         extra: str = "",
         environment: Mapping[str, str] = MappingProxyType({}),
+        database: str = "",
     ) -> None:
         self._variables = environment
         self.root = root
         self.port, self.page_port = free_ports(2)
         self.data = root / "csf24-data"
         self.config = root / "csf24.toml"
+        self._database = database or f"sqlite:///{self.data}/ledger.sqlite"
         callers = [CALLING, *(ae_title for _, ae_title, _ in destinations)]
         lines = [
             f"[listener]\nport = {self.port}\ncalling_ae_titles = {json.dumps(callers)}",
             f"[status_page]\nport = {self.page_port}",
-            f"[storage]\ndirectory = {json.dumps(str(self.data))}\nmin_free_mb = 64",
+            f"[storage]\ndirectory = {json.dumps(str(self.data))}\nmin_free_mb = 64\ndatabase = {json.dumps(database)}",
             *(
                 f'[[destinations]]\nname = "{name}"\nae_title = "{ae_title}"\nhost = "127.0.0.1"\nport = {port}'
                 for name, ae_title, port in destinations
@@ -119,7 +123,7 @@ class ServiceProcess:
             ledger.close()
 
     def ledger(self) -> Ledger:
-        return Ledger.open(f"sqlite:///{self.data}/ledger.sqlite")
+        return Ledger.open(self._database)
 
     def await_cases(self, wanted: Callable[[tuple[Case, ...]], bool], timeout_s: float = 120) -> tuple[Case, ...]:
         """The cases once they are as `wanted`."""
