@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -58,10 +57,6 @@ def received(pacs: Orthanc) -> list[pydicom.Dataset]:
     return [pydicom.dcmread(BytesIO(pacs.get(f"instances/{identifier}/file"))) for identifier in pacs.instances()]
 
 
-def digests(datasets: list[pydicom.Dataset]) -> dict[str, str]:
-    return {str(d.SOPInstanceUID): hashlib.sha256(d.PixelData).hexdigest() for d in datasets}
-
-
 def send(service: ServiceProcess, *series: list[Path]) -> None:
     for files in series:
         done = storescu(service.port, files, *JPEG_LS)
@@ -104,6 +99,34 @@ def test_two_series_sent_by_storescu_come_back_as_a_predicted_series_in_orthanc(
     shown = json.loads(service.csf24("cases", "show", case.case_id, "--json").stdout)
     assert (shown["state"], shown["delivered"]) == ("done", len(baseline))
     assert not re.search(r"SIM-24-114|SIMULATED\^", service.log())
+
+
+def test_a_case_without_an_injection_time_is_held_until_a_person_supplies_it(
+    service: ServiceProcess, tmp_path: Path
+) -> None:
+    baseline, delayed = unpack_shipped(tmp_path / "patient")
+    for path in delayed:
+        dataset = pydicom.dcmread(path)
+        del dataset.ContrastBolusStartTime
+        dataset.save_as(path)
+    service.start()
+    send(service, baseline, delayed)
+    (case,) = service.await_settled()
+    assert case.state is CaseState.HELD
+    assert [reason.code for reason in case.reasons] == ["INJECTION_TIME_MISSING"]
+    assert "--injection-time" in case.reasons[0].message
+    assert case.case_id in service.csf24("cases", "list").stdout
+
+    wrong = service.csf24("cases", "release", case.case_id, "--injection-time", "half past nine")
+    assert (wrong.returncode, "ISO 8601" in wrong.stderr) == (2, True)
+    assert service.csf24("cases", "release", case.case_id, "--injection-time", "2024-05-14T09:10").returncode == 0
+    (case,) = service.await_cases(lambda cases: [c.state for c in cases] == [CaseState.DONE])
+    assert case.outcome is CaseOutcome.PREDICTED
+    assert case.hours_after_injection == pytest.approx(1.43, abs=0.01)
+
+    out = tmp_path / "exported"
+    assert service.csf24("cases", "export", case.case_id, "--out", str(out)).returncode == 0
+    assert len(list(out.glob(f"{case.case_id}/predicted/*.dcm"))) == len(baseline)
 
 
 def _sent_twice(baseline: list[Path], late: pydicom.Dataset, folder: Path) -> list[Path]:
