@@ -279,7 +279,7 @@ class Service:
             actions=CaseActions(self.ledger, config, self._now),
             tls=page_tls(config),
             config_path=self._config_path,
-            on_picture=lambda case_id, address: self._auditor.picture_seen(source.header(case_id), address),
+            on_picture=lambda seen: self._auditor.picture_seen(source.header(seen.case_id), seen),
         )
         with _explained("status_page", page.host, page.port):
             self.status_page.start()

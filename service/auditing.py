@@ -16,6 +16,7 @@ from service.config.values import split_syslog_address
 from service.dicom.records import InstanceHeader
 from service.errors import ConfigError
 from service.jobs.results import ResultObject
+from service.monitoring.access import Viewing
 from service.monitoring.audit import events
 from service.monitoring.audit.events import Participant, Study
 from service.monitoring.audit.message import AuditSource
@@ -184,11 +185,11 @@ class Auditor:
             )
         )
 
-    def picture_seen(self, header: InstanceHeader | None, address: str) -> None:
-        """DICOM Instances Accessed: the status page showed a picture of the patient; no user is named."""
+    def picture_seen(self, header: InstanceHeader | None, seen: Viewing) -> None:
+        """DICOM Instances Accessed: the status page showed a picture of the patient; without log-in to nobody named."""
         if self._trail is None or header is None:
             return
-        viewer = Participant(user_id="status page", requestor=True, address=address)
+        viewer = Participant(user_id=seen.user or "status page", requestor=True, address=seen.address)
         study = Study(uid=header.study_instance_uid)
         self._trail.record(events.accessed(self._now(), self._us, viewer, patient_id=header.patient_id, study=study))
 

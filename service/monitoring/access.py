@@ -35,6 +35,15 @@ class Visitor:
         return self.role is Role.ACT
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Viewing:
+    """Who looks at the pictures of which case; `user` is empty without log-in."""
+
+    case_id: str
+    user: str
+    address: str
+
+
 ANYBODY = Visitor()
 
 

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.cases import CaseState
 from service.errors import Csf24Error, Reason
 from service.monitoring import metrics, page
-from service.monitoring.access import Access
+from service.monitoring.access import Access, Viewing
 from service.monitoring.action_routes import ActionRoutes, Actions
 from service.monitoring.browse import TITLES
 from service.monitoring.case_ids import case_id_of
@@ -51,7 +51,7 @@ class Sources(Protocol):
         ...
 
 
-OnPicture: TypeAlias = Callable[[str, str], None]
+OnPicture: TypeAlias = Callable[[Viewing], None]
 
 _log = structlog.get_logger()
 _LARGEST_INDEX = 9999
@@ -79,8 +79,7 @@ class Routes:
     config_path
         Of the configuration file, for the commands that the pages spell out.
     on_picture
-        Told the case and the viewer's address when a picture was shown: once for each opening of the case's page,
-        not for each of its many sections.
+        Told when a picture was shown: once for each opening of the case's page, not for each of its many sections.
     """
 
     def __init__(
@@ -90,14 +89,14 @@ class Routes:
         actions: Actions | None = None,
         *,
         config_path: str | None = None,
-        on_picture: OnPicture = lambda _case_id, _address: None,
+        on_picture: OnPicture = lambda _: None,
     ) -> None:
         self._sources = sources
         self._access = access
         self._actions = actions
         self._config_path = config_path
         self._on_picture = on_picture
-        self._viewings: dict[tuple[str, str], None] = {}
+        self._viewings: dict[Viewing, None] = {}
 
     def application(self) -> ASGIApp:
         """The routes as an ASGI application."""
@@ -175,7 +174,7 @@ class Routes:
         if len(self._viewings) >= _VIEWINGS_KEPT:
             self._viewings.clear()
         self._viewings[viewing] = None
-        self._on_picture(*viewing)
+        self._on_picture(viewing)
 
     def alive(self, _: Request) -> Response:
         """Answers as long as the process can; asks nothing."""
@@ -239,5 +238,7 @@ def _unavailable(_: Request, fault: Exception) -> Response:
     return HTMLResponse(page.render_message("Not available", text), status_code=503)
 
 
-def _viewing(case_id: str, request: Request) -> tuple[str, str]:
-    return case_id, request.client.host if request.client else ""
+def _viewing(case_id: str, request: Request) -> Viewing:
+    return Viewing(
+        case_id=case_id, user=visitor_of(request).name, address=request.client.host if request.client else ""
+    )

@@ -55,7 +55,7 @@ class StatusServer:
         actions: Actions | None = None,
         tls: TlsFiles | None = None,
         config_path: str | None = None,
-        on_picture: OnPicture = lambda _case_id, _address: None,
+        on_picture: OnPicture = lambda _: None,
     ) -> None:
         self._address = (host, port)
         routes = Routes(sources, access or Open(), actions, config_path=config_path, on_picture=on_picture)

@@ -16,7 +16,7 @@ from service.case_actions import CaseActions
 from service.cases import CaseState
 from service.config import Config
 from service.errors import ConfigError
-from service.monitoring.access import Access, LogIn, Proxied
+from service.monitoring.access import Access, LogIn, Proxied, Viewing
 from service.monitoring.role import Role
 from service.monitoring.server import StatusServer, TlsFiles
 from service.monitoring.users_file import UsersFile, remove_user, set_user
@@ -53,13 +53,19 @@ Serve = Callable[..., httpx.Client]
 
 
 @pytest.fixture
-def serve(ward: Ward) -> Iterator[Serve]:
+def seen() -> list[Viewing]:
+    """Whom the page told of pictures that it showed."""
+    return []
+
+
+@pytest.fixture
+def serve(ward: Ward, seen: list[Viewing]) -> Iterator[Serve]:
     """Start a page; a browser without a cookie yet."""
     with ExitStack() as stack:
 
         def start(access: Access, **options: object) -> httpx.Client:
             actions = CaseActions(ward.ledger, Config(), lambda: ward.now)
-            server = StatusServer("127.0.0.1", 0, ward.source, access=access, actions=actions)
+            server = StatusServer("127.0.0.1", 0, ward.source, access=access, actions=actions, on_picture=seen.append)
             server.start()
             stack.callback(server.stop)
             return stack.enter_context(browser(server.port, **options))
@@ -100,6 +106,17 @@ def test_without_log_in_nothing_but_the_checks_for_machines_is_shown(serve: Serv
     assert ward.ledger.cases.case(case_id).state is CaseState.FAILED
     for path in ("/healthz", "/readyz", "/metrics"):
         assert case_id not in client.get(path).text
+
+
+def test_who_looks_at_pictures_is_told_by_name_once_an_opening(
+    anna: httpx.Client, ward: Ward, seen: list[Viewing]
+) -> None:
+    case_id = ward.predicted()
+    for _ in range(2):
+        anna.get(f"/cases/{case_id}")
+        for _ in range(2):
+            assert anna.get(f"/cases/{case_id}/preview.png").status_code == 200
+    assert seen == [Viewing(case_id=case_id, user="anna", address="127.0.0.1")] * 2
 
 
 def test_logging_in_leads_where_one_wanted_to_go(serve: Serve, users: Path, ward: Ward) -> None:
