@@ -31,6 +31,7 @@ def export(
     *,
     version: str,
     out: Path,
+    simulated: bool,
     training: dict[str, Any],
     metrics: dict[str, Any],
 ) -> Path:
@@ -41,6 +42,8 @@ def export(
     example
         One prepared input ``(1, C, ...)``; goes into parity.npz, rounded to 1/256 so that it compresses; of the
         answer every third element along each spatial axis is kept.
+    simulated
+        Whether any patient that the model was fitted on is; every output of the model then says so.
 
     Raises
     ------
@@ -69,7 +72,7 @@ def export(
         output_name="output",
         output_shape=tuple(expected.shape),
         recipe=recipe.preprocessing,
-        simulated_training=True,
+        simulated_training=simulated,
         intended_use=recipe.intended_use,
         parity_tolerance=_TOLERANCE,
         training={**training, "parameters": count_parameters(network), "torch": torch.__version__.split("+")[0]},

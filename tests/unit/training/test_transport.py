@@ -119,3 +119,19 @@ def test_antegrade_flow_keeps_the_ventricles_free_and_retrograde_flow_fills_them
 
     assert ventricle_over_outside(0.5) < 0.1
     assert ventricle_over_outside(-0.15) > 0.5
+
+
+def test_after_a_month_nothing_is_left(cells):
+    times = (24.0, 696.0)
+    early, late = solve(cells, Physiology(**{**HEAD, "ventricular_flow": 0.3, "spinal_flow": 0.3}), times).values()
+    assert amount(cells, late) < 0.01 * amount(cells, early)
+
+
+def test_the_tail_goes_on_as_the_solver_would():
+    tube = bar()
+    leaking = Physiology(**{**QUIET, "ventricular_flow": 0.05, "spinal_flow": 0.05, "clearance_csf": 0.02})
+    late = solve(tube, leaking, (96.0, 120.0))
+    # 24 h more of the slowest mode, by an independent route: the operator's smallest eigenvalue
+    operator, _ = assemble(tube, leaking)
+    rate = np.linalg.eigvals((operator / tube.volume).toarray()).real.min()
+    assert np.log(amount(tube, late[96.0]) / amount(tube, late[120.0])) / 24 == pytest.approx(rate, rel=0.1)
