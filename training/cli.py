@@ -1,4 +1,4 @@
-"""csf24-training: simulate, prepare, fit, evaluate, export, figures, reader-study; says so without its extra."""
+"""csf24-training: simulate, prepare, fit, evaluate, compare, export and more; says so without its extra."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from rich.console import Console
 from rich.table import Table
 
 from service.errors import Csf24Error, UsageError
-from training import cli_figures, cli_reader_study
+from training import cli_compare, cli_figures, cli_reader_study
 
 if TYPE_CHECKING:
     from training.prepared import PreparedCohort
-    from training.settings import TrainingRecipe
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Simulate, train and export models for csf24.")
 app.add_typer(cli_reader_study.app, name="reader-study")
 app.command()(cli_figures.figures)
+app.command()(cli_compare.compare)
 _out = Console()
-_NEEDED = ("torch", "onnx", "scipy", "pyamg", "onnxruntime", "statsmodels", "krippendorff", "pingouin")
+_NEEDED = ("torch", "onnx", "scipy", "pyamg", "skimage", "onnxruntime", "statsmodels", "krippendorff", "pingouin")
 
 RecipeName = Annotated[str, typer.Argument(help="A shipped recipe (volume3d, paper2d-small, paper) or a .toml file.")]
 _PREPARED_HELP = "Folder written by `prepare`; may be given more than once."
@@ -150,8 +150,9 @@ def fit(
     from rich.progress import Progress  # noqa: PLC0415
 
     from training.fit import fit as fit_network  # noqa: PLC0415 - needs the extra
+    from training.loading import load_cohorts  # noqa: PLC0415
 
-    chosen, cohorts = _load(recipe, prepared)
+    chosen, cohorts = load_cohorts(recipe, prepared)
     if seed is not None:
         chosen = replace(chosen, training=replace(chosen.training, seed=seed))
     train = [example for cohort in cohorts for example in cohort.load("train")]
@@ -191,12 +192,13 @@ def evaluate(
     from training.evaluate import write_figures  # noqa: PLC0415
     from training.figures.label import label  # noqa: PLC0415
     from training.figures.pictures import FILE, write_pictures  # noqa: PLC0415
+    from training.loading import load_cohorts, load_network  # noqa: PLC0415
 
-    chosen, cohorts = _load(recipe, prepared)
+    chosen, cohorts = load_cohorts(recipe, prepared)
     first, test = cohorts[0], cohorts[0].load("test")
     if not test:
         raise UsageError(f"{first.folder} has no test patient that could be used; its report.csv says why")
-    network = _network(chosen, run)
+    network = load_network(chosen, run)
     simulated = any(cohort.simulated for cohort in cohorts)
     train = [example for cohort in cohorts for example in cohort.load("train")]
     figures = figures_of(network, chosen, train, test)
@@ -223,8 +225,9 @@ def export(
 ) -> None:
     """The best weights -> OUT/<name>-<version>/, verified with onnxruntime."""
     from training.export import export as export_network  # noqa: PLC0415 - needs the extra
+    from training.loading import load_cohorts, load_network  # noqa: PLC0415
 
-    chosen, cohorts = _load(recipe, prepared)
+    chosen, cohorts = load_cohorts(recipe, prepared)
     facts = json.loads((run / "facts.json").read_text(encoding="utf-8"))
     figures = json.loads((run / "figures.json").read_text(encoding="utf-8"))
     facts["commands"] = _commands(recipe, cohorts, run, facts=facts, version=version)
@@ -234,7 +237,7 @@ def export(
     # by where the data of the run came from and of the folders named now: neither can talk the other out of it
     simulated = facts.get("simulated") is not False or any(cohort.simulated for cohort in cohorts)
     directory = export_network(
-        _network(chosen, run),
+        load_network(chosen, run),
         chosen,
         example,
         version=version,
@@ -244,25 +247,6 @@ def export(
         metrics=figures,
     )
     _out.print(f"{directory}")
-
-
-def _load(recipe: str, prepared: list[Path]) -> tuple[TrainingRecipe, list[PreparedCohort]]:
-    """Only the first cohort is tested on; later ones help to train."""
-    from training.prepared import open_prepared  # noqa: PLC0415 - needs the extra
-    from training.settings import load_recipe  # noqa: PLC0415
-
-    chosen = load_recipe(recipe)
-    return chosen, [open_prepared(folder, chosen) for folder in prepared]
-
-
-def _network(recipe: TrainingRecipe, run: Path) -> Any:  # noqa: ANN401 - torch is imported only where it is needed
-    import torch  # noqa: PLC0415
-
-    from training.model import build  # noqa: PLC0415
-
-    network = build(recipe)
-    network.load_state_dict(torch.load(run / "best.pt", weights_only=True))
-    return network.eval()
 
 
 def _commands(

@@ -173,6 +173,17 @@ def tracer_per_tissue(head: Head, c_outside: Float32, c_ventricles: Float32) -> 
     return tracer
 
 
+def signal_increase(protocol: Protocol, head: Head, tracer: Float32) -> Float32:
+    """What `tracer` (mM per tissue) adds to the signal of tissue of textbook values, in units of orbital fat's."""
+    columns = np.array([_RELAXATION[tissue] for tissue in Tissue], dtype=np.float32)
+    t1, density, t2star = (columns[:, n][head.labels] for n in range(3))
+    nothing = np.zeros_like(tracer)
+    fat_t1, fat_density, fat_t2star = (columns[Tissue.ORBITAL_FAT, n : n + 1] for n in range(3))
+    fat = spgr(protocol, fat_t1, fat_density, fat_t2star, np.zeros(1, dtype=np.float32))
+    risen = spgr(protocol, t1, density, t2star, tracer) - spgr(protocol, t1, density, t2star, nothing)
+    return np.asarray(risen / fat[0], dtype=np.float32)
+
+
 def coil_field(grid: Grid, rng: np.random.Generator) -> Float32:
     """A smooth receive field of 0 to 12 % spread; coils and shims of one scanner differ little between visits."""
     spread = rng.uniform(0.0, 0.12)

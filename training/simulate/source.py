@@ -27,10 +27,7 @@ class SimulatedSource:
         except (OSError, ValueError) as error:
             raise UsageError(f"{cohort} has no split.json; `csf24-training simulate --out` writes it") from error
         self._cohort = cohort
-        # a cohort that is still being made is used as far as it is there
-        self.split: Mapping[str, Sequence[str]] = {
-            part: [name for name in split[part] if self._file(name).exists()] for part in ("train", "val", "test")
-        }
+        self.split: Mapping[str, Sequence[str]] = {part: split[part] for part in ("train", "val", "test")}
         bent = " --template /usr/share/mricron/templates/ch2.nii.gz" if split["template"] else ""
         command = f"csf24-training simulate --out {cohort} --patients {split['patients']} --seed {split['seed']}{bent}"
         self.facts: Mapping[str, Any] = {
@@ -43,6 +40,8 @@ class SimulatedSource:
 
     def examples(self, name: str, part: str, recipe: TrainingRecipe) -> Iterator[Example]:
         """From the truth for training, as the service sees it for judging."""
+        if not self._file(name).exists():  # a cohort that is still being made is used as far as it is there
+            raise InputRefused(Reason(code="NOT_SIMULATED_YET", message="`simulate` has not come to it yet."))
         patient = load_patient(self._file(name))
         if recipe.visits.target not in patient.visits:
             message = f"It has no visit in the window {recipe.visits.target}."

@@ -83,11 +83,16 @@ def draw_physiology(rng: np.random.Generator, large_ventricles: bool) -> Physiol
 
 
 def solve(
-    cells: Cells, physiology: Physiology, times_h: SolutionTimes, step_scale: float = 1.0
+    cells: Cells,
+    physiology: Physiology,
+    times_h: SolutionTimes,
+    step_scale: float = 1.0,
+    start: tuple[float, Float32] | None = None,
 ) -> dict[float, Float32]:
     """Concentration per unknown (mmol/L of fluid) at each of `times_h` after injection.
 
-    Beyond 96 h what is left decays at the rate at which all of it did between 72 and 96 h.
+    From the injection, or from the `start` (hours, concentrations) if one is known. Beyond 96 h what is left decays at
+    the rate at which all of it did between 72 and 96 h.
 
     Raises
     ------
@@ -96,9 +101,8 @@ def solve(
     """
     operator, _ = assemble(cells, physiology)
     capacity = cells.fluid * cells.volume
-    c = np.zeros(len(capacity))
+    now, c = (0.0, np.zeros(len(capacity))) if start is None else (start[0], start[1].astype(np.float64))
     answers: dict[float, Float32] = {}
-    now = 0.0
     solved = sorted({t for t in times_h if t <= _TAIL_H[1]} | (set(_TAIL_H) if max(times_h) > _TAIL_H[1] else set()))
     for target in solved:
         while now < target - 1e-9:
