@@ -304,6 +304,8 @@ class Converter:
             "injection": pair.injection_time.isoformat() if pair.injection_time else "",
             "instances": [sorted(hashlib.sha256(content).hexdigest() for content in side) for side in sides],
         }
+        if self._predictor.manifest.calibration is not None:
+            settings["calibration"] = asdict(self._predictor.manifest.calibration)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 

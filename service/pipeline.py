@@ -18,6 +18,7 @@ from service.imaging.recipe import prepare_series, restore
 from service.imaging.recipe_types import Anatomy, OrbitalFat, Registration, RestoredPrediction
 from service.imaging.reflux import Reflux, reflux
 from service.imaging.volume import Volume
+from service.inference.calibration import calibrated
 from service.inference.predictor import Predictor
 
 
@@ -107,7 +108,8 @@ def _run(pair: VolumePair, predictor: Predictor, course: _Course) -> None:
     with course.stage("inference"):
         series = {"baseline": found.baseline, "delayed": found.delayed}
         given = prepare_series(series, anatomy=found.anatomy, recipe=predictor.manifest.recipe)
-        restored = course.restored = restore(predictor(given.tensor), given, pair.baseline)
+        answer = calibrated(predictor(given.tensor), predictor.manifest.calibration)
+        restored = course.restored = restore(answer, given, pair.baseline)
     with course.stage("checks"):
         course.accept(check_prediction(restored, pair.baseline, found.anatomy, fat_baseline=found.baseline.fat))
     with course.stage("reflux"):

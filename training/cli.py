@@ -23,6 +23,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Simulate, tr
 app.add_typer(cli_reader_study.app, name="reader-study")
 app.command()(cli_figures.figures)
 app.command()(cli_compare.compare)
+app.command()(cli_compare.calibrate)
 _out = Console()
 _NEEDED = ("torch", "onnx", "scipy", "pyamg", "skimage", "onnxruntime", "statsmodels", "krippendorff", "pingouin")
 
@@ -112,9 +113,10 @@ def prepare(
     recipe: RecipeName,
     out: Annotated[Path, typer.Option(help="Folder for the tensors and the report.")],
     cohort: Annotated[Path | None, typer.Option(help="Folder written by `simulate`.", exists=True)] = None,
-    manifest: Annotated[
-        Path | None, typer.Option(help="Table of your own patients' visits (CSV).", exists=True)
-    ] = None,
+    manifest: Annotated[Path | None, typer.Option(help="Your own patients' visits (CSV).", exists=True)] = None,
+    keep_refused: Annotated[
+        bool, typer.Option("--keep-refused", help="With --cohort: judge on those too whom the service refuses.")
+    ] = False,
 ) -> None:
     """A cohort -> model inputs and answers, read, checked and prepared as the service does; tells what is left out."""
     from rich.progress import Progress  # noqa: PLC0415
@@ -127,12 +129,17 @@ def prepare(
     chosen = load_recipe(recipe)
     if (cohort is None) == (manifest is None):
         raise typer.BadParameter("give either --cohort (simulated) or --manifest (your own patients)")
-    source: Source = OwnSource(manifest, chosen) if manifest else SimulatedSource(cohort)  # type: ignore[arg-type] # one is given
+    if manifest is not None:
+        if keep_refused:
+            raise typer.BadParameter("--keep-refused is for simulated patients; of yours, none that is refused is used")
+        source: Source = OwnSource(manifest, chosen)
+    elif cohort is not None:
+        source = SimulatedSource(cohort, keep_refused=keep_refused)
     with Progress(console=_out) as progress:
         task = progress.add_task(chosen.name, total=sum(map(len, source.split.values())))
         outcomes = prepare_cohort(source, out, chosen, on_patient=lambda: progress.advance(task))
     _out.print(report_text(outcomes, source.simulated), markup=False, highlight=False)
-    if all(outcome.reasons for outcome in outcomes):
+    if not any(outcome.examples for outcome in outcomes):
         raise UsageError(f"no patient can be used; {out}/report.csv says why")
 
 
@@ -205,6 +212,7 @@ def evaluate(
     figures["simulated"] = simulated
     figures["anatomy"] = "head, alignment, fat reference and checks by the service's own code"
     figures["refused"] = len([name for name in first.split["test"] if name in first.refused])
+    figures["kept_although_refused"] = len([name for name in first.names("test") if name in first.kept])
     write_figures(figures, run / "figures.json")
     write_pictures(network, chosen, test, first.names("test"), run / FILE, simulated=simulated)
     columns = list(figures["rows"]["model"])
@@ -224,7 +232,8 @@ def export(
     version: str = "0.1.0",
 ) -> None:
     """The best weights -> OUT/<name>-<version>/, verified with onnxruntime."""
-    from training.export import export as export_network  # noqa: PLC0415 - needs the extra
+    from training.calibrate import read_calibration  # noqa: PLC0415 - needs the extra
+    from training.export import export as export_network  # noqa: PLC0415
     from training.loading import load_cohorts, load_network  # noqa: PLC0415
 
     chosen, cohorts = load_cohorts(recipe, prepared)
@@ -245,6 +254,7 @@ def export(
         simulated=simulated,
         training=facts,
         metrics=figures,
+        calibration=read_calibration(run),
     )
     _out.print(f"{directory}")
 
@@ -261,5 +271,7 @@ def _commands(
     command = f"csf24-training fit {recipe} {folders} --run {run} --seed {facts['seed']}"
     lines.append(f"{command} --threads {facts['threads']}{limit}")
     lines.append(f"csf24-training evaluate {recipe} {folders} --run {run}")
+    if (run / "calibration.json").exists():
+        lines.append(f"csf24-training calibrate {recipe} {folders} --run {run}")
     lines.append(f"csf24-training export {recipe} {folders} --run {run} --version {version}")
     return lines

@@ -59,3 +59,45 @@ def compare(
     if found:
         raise UsageError(f"{chosen.name} may not be released:\n  - " + "\n  - ".join(found))
     _out.print(f"{chosen.name} beats persistence and the regression; it may be released.")
+
+
+def calibrate(
+    *,
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe or a .toml file.")],
+    prepared: Annotated[list[Path], typer.Option(exists=True, help="As for `fit`.")],
+    run: Annotated[Path, typer.Option(exists=True, help="The fitted run; `export` then takes the calibration along.")],
+) -> None:
+    """Widen (or narrow) the interval on the validation patients; how it covers the test patients, in RUN."""
+    import numpy as np  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    from training.calibrate import calibrate as calibrate_run  # noqa: PLC0415 - needs the extra
+    from training.calibrate import coverage_table, write_calibration  # noqa: PLC0415
+    from training.figures.coverage import draw_coverage  # noqa: PLC0415
+    from training.figures.label import is_simulated, label  # noqa: PLC0415
+    from training.loading import load_cohorts, load_network  # noqa: PLC0415
+
+    chosen, cohorts = load_cohorts(recipe, prepared)
+    network = load_network(chosen, run)
+    simulated = is_simulated(run) or any(cohort.simulated for cohort in cohorts)
+    validation = [example for cohort in cohorts for example in cohort.load("val")]
+    found, cost = calibrate_run(network, chosen, validation, simulated=simulated)
+    write_calibration(found, run)
+    _out.print(cost.text, soft_wrap=True)
+    _out.print(f"offsets of the bounds, fat units: {', '.join(f'{v:+.4f}' for v in found.offsets[1:])}")
+    names, test = cohorts[0].names("test"), cohorts[0].load("test")
+    if not test:
+        raise UsageError("calibrated, but there is no test patient to show its coverage on")
+    covered = coverage_table(network, test, found)
+    levels = chosen.preprocessing.quantiles[1:]
+    draw_coverage(covered, max(levels) - min(levels), label(simulated), run / "coverage.png")
+    table = Table("", *covered["before"], title=f"{label(simulated)}: mean over {len(test)} test patients")
+    for when, columns in covered.items():
+        table.add_row(when, *(f"{np.nanmean(values):.3f}" for values in columns.values()))
+    _out.print(table)
+    lines = ["patient,when," + ",".join(covered["before"]) + ",data"]
+    for when, columns in covered.items():
+        for n, name in enumerate(names):
+            values = ",".join(f"{column[n]:.4f}" for column in columns.values())
+            lines.append(f"{name},{when},{values},{label(simulated)}")
+    (run / "coverage.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from service.imaging.volume import Float32
+from service.inference.calibration import Calibration
 from service.inference.manifest import ModelManifest
 from service.inference.onnx import load_predictor, verify_parity
 from training.model import count_parameters
@@ -34,6 +35,7 @@ def export(
     simulated: bool,
     training: dict[str, Any],
     metrics: dict[str, Any],
+    calibration: Calibration | None = None,
 ) -> Path:
     """Write the model directory and prove it: checker, hash, and torch's answer replayed by onnxruntime.
 
@@ -75,6 +77,8 @@ def export(
         simulated_training=simulated,
         intended_use=recipe.intended_use,
         parity_tolerance=_TOLERANCE,
+        target=recipe.visits.target,
+        calibration=calibration,
         training={**training, "parameters": count_parameters(network), "torch": torch.__version__.split("+")[0]},
         metrics=metrics,
     )

@@ -24,7 +24,6 @@ def model_card(manifest: ModelManifest, recipe: TrainingRecipe) -> str:
     ]
     for key, label in _LABELS.items():
         table.append(f"| {label} | " + " | ".join(f"{rows[key][c]:.5f}" for c in _COLUMNS) + " |")
-    coverage = figures.get("interval_coverage")
     lines = [
         f"# {manifest.name} {manifest.version}",
         "",
@@ -56,11 +55,7 @@ def model_card(manifest: ModelManifest, recipe: TrainingRecipe) -> str:
         *table,
         "",
         *_verdict(rows),
-        *(
-            [f"The truth lies inside the interval in {coverage:.0%} of brain and CSF voxels (nominal 90 %)."]
-            if coverage
-            else []
-        ),
+        *_interval(manifest, figures.get("interval_coverage")),
         "",
         "## Limits",
         "",
@@ -106,6 +101,16 @@ def _limits(simulated: bool) -> tuple[str, ...]:
         "- Not seen in training: real tracer, lesions, operated heads, metal, fat suppression, children.",
         "- The errors include the noise of the simulated 24 h scan itself.",
     )
+
+
+def _interval(manifest: ModelManifest, coverage: float | None) -> list[str]:
+    if coverage is None:
+        return []
+    said = f"The truth lies inside the model's own interval in {coverage:.0%} of brain and CSF voxels (nominal 90 %)."
+    if manifest.calibration is None:
+        return [said, "The interval is not calibrated."]
+    moved = ", ".join(f"{offset:+.4f}" for offset in manifest.calibration.offsets[1:])
+    return [said, f"The service moves its bounds by {moved} fat units: {manifest.calibration.text}."]
 
 
 def _reduced(recipe: TrainingRecipe) -> bool:

@@ -47,9 +47,17 @@ def prepare_patient(
 
 
 def prepare_as_served(
-    patient: SimulatedPatient, recipe: PreprocessingRecipe, visits: VisitSettings = _THE_PAPERS
+    patient: SimulatedPatient,
+    recipe: PreprocessingRecipe,
+    visits: VisitSettings = _THE_PAPERS,
+    course: Examination | None = None,
 ) -> Example:
     """The example with the anatomy and the alignment that the service finds by itself, and its checks passed.
+
+    Parameters
+    ----------
+    course
+        Keeps the verdicts; a lenient one goes on after a rejection.
 
     Raises
     ------
@@ -57,7 +65,7 @@ def prepare_as_served(
         The service refuses the patient.
     """
     volumes = {window: patient.visits[window].volume for window in _wanted(recipe, visits)}
-    scans, anatomy = align_as_served(volumes, recipe, visits)
+    scans, anatomy = align_as_served(volumes, recipe, visits, course)
     example = make_example(scans, anatomy, recipe, visits, truth=patient.anatomy)
     late = patient.visits[visits.target]
     if late.clean is None:
@@ -73,7 +81,10 @@ def prepare_as_served(
 
 
 def align_as_served(
-    volumes: Mapping[str, Volume], recipe: PreprocessingRecipe, visits: VisitSettings
+    volumes: Mapping[str, Volume],
+    recipe: PreprocessingRecipe,
+    visits: VisitSettings,
+    course: Examination | None = None,
 ) -> tuple[dict[str, AlignedScan], Anatomy]:
     """Outline, register, normalise and check a patient's visits as the service does.
 
@@ -92,7 +103,7 @@ def align_as_served(
     if absent:
         text = f"There is no visit in the window {', '.join(absent)}, which the recipe wants."
         raise InputRefused(Reason(code="VISIT_MISSING", message=text))
-    course = Examination(clock=lambda: 0.0)
+    course = course or Examination(clock=lambda: 0.0)
     early = [window for window in wanted if window not in (BASELINE, visits.target)]
     if early:
         pair = examine(volumes[BASELINE], volumes[early[0]], course)

@@ -34,11 +34,16 @@ class Source(Protocol):
         Names by part.
     facts
         What the model card needs to name the cohort, e.g. the command that made it.
+    kept
+        Patients for judging who were prepared although the service refuses them, and why; known once they are.
     """
 
     simulated: bool
     split: Mapping[str, Sequence[str]]
     facts: Mapping[str, Any]
+
+    @property
+    def kept(self) -> Mapping[str, tuple[Reason, ...]]: ...  # noqa: D102 - see above
 
     def examples(self, name: str, part: str, recipe: TrainingRecipe) -> Iterator[Example]:
         """One for judging, the recipe's variants for training; InputRefused when the service refuses the patient."""
@@ -47,12 +52,20 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatientOutcome:
-    """What became of a patient; `reasons` is empty when it was prepared."""
+    """What became of a patient; `reasons` is empty when the service would take it.
+
+    One with examples all the same was kept on demand.
+    """
 
     patient: str
     part: str
     examples: int
     reasons: tuple[Reason, ...] = ()
+
+    @property
+    def kept(self) -> bool:
+        """Although the service refuses it."""
+        return bool(self.reasons) and self.examples > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +77,7 @@ class PreparedCohort:
     split: Mapping[str, Sequence[str]]
     facts: Mapping[str, Any]
     refused: tuple[str, ...]
+    kept: tuple[str, ...]
     variants: int
 
     def load(self, part: str) -> list[Example]:
@@ -105,7 +119,8 @@ def prepare_cohort(
         for name in source.split[part]:
             outcomes.append(_prepare(source, name, part, recipe, out))
             on_patient()
-    facts["refused"] = [o.patient for o in outcomes if o.reasons]
+    facts["refused"] = [o.patient for o in outcomes if not o.examples]
+    facts["kept"] = sorted(set(known.get("kept", []) if known else []) | {o.patient for o in outcomes if o.kept})
     _write(out / _FILE, json.dumps(facts, indent=2) + "\n")
     _report(outcomes, source.simulated, out)
     return outcomes
@@ -131,6 +146,7 @@ def open_prepared(folder: Path, recipe: TrainingRecipe) -> PreparedCohort:
         split=facts["split"],
         facts=facts["facts"],
         refused=tuple(facts["refused"]),
+        kept=tuple(facts.get("kept", ())),
         variants=facts["variants"],
     )
 
@@ -163,7 +179,7 @@ def _prepare(source: Source, name: str, part: str, recipe: TrainingRecipe, out: 
         return PatientOutcome(patient=name, part=part, examples=0, reasons=refusal.reasons)
     for example, path in zip(made, paths, strict=True):
         save_example(example, path)
-    return PatientOutcome(patient=name, part=part, examples=count)
+    return PatientOutcome(patient=name, part=part, examples=count, reasons=source.kept.get(name, ()))
 
 
 def _report(outcomes: Sequence[PatientOutcome], simulated: bool, out: Path) -> None:
@@ -183,9 +199,13 @@ def report_text(outcomes: Sequence[PatientOutcome], simulated: bool) -> str:
     lines = [f"{_SIMULATED if simulated else ''}{len(outcomes)} patients"]
     for part in PARTS:
         of_part = [o for o in outcomes if o.part == part]
-        lines.append(f"{part}: {sum(not o.reasons for o in of_part)} of {len(of_part)} usable")
+        kept = sum(o.kept for o in of_part)
+        lines.append(
+            f"{part}: {sum(o.examples > 0 for o in of_part)} of {len(of_part)} prepared"
+            + (f", {kept} of them although the service refuses them" if kept else "")
+        )
     codes = Counter(reason.code for o in outcomes for reason in o.reasons)
-    lines += [f"left out for {code}: {count}" for code, count in codes.most_common()]
+    lines += [f"refused for {code}: {count}" for code, count in codes.most_common()]
     for o in outcomes:
         lines += [
             f"  {o.patient}: {r.code}: {r.message}"

@@ -39,9 +39,12 @@ class Examination:
         Every verdict, warnings included.
     timings_s
         Seconds per stage, in order.
+    lenient
+        Rejections are kept among the checks and do not end the examination: for looking at what is refused.
     """
 
     clock: Clock
+    lenient: bool = False
     checks: QualityReport = field(default_factory=lambda: QualityReport(checks=()))
     anatomy: Anatomy | None = None
     registration: Registration | None = None
@@ -59,9 +62,9 @@ class Examination:
             self.timings_s[name] = self.timings_s.get(name, 0.0) + self.clock() - start
 
     def accept(self, report: QualityReport) -> None:
-        """Keep the verdicts; raises `InputRefused` with the rejections among them."""
+        """Keep the verdicts; raises `InputRefused` with the rejections among them, unless `lenient`."""
         self.checks = self.checks + report
-        if report.rejections:
+        if report.rejections and not self.lenient:
             raise InputRefused(*report.rejections)
 
 

@@ -109,7 +109,7 @@ def test_what_the_service_would_refuse_is_left_out_and_reported(cohort, prepared
     assert {r["patient"]: r["examples"] for r in rows} == {"P1": "2", "P2": "1", "P3": "1", "P4": "0", "P5": "0"}
     codes = {r["patient"]: r["code"] for r in rows}
     assert codes["P5"] == "VISIT_MISSING" and codes["P4"] == "SAME_PIXELS"
-    assert "left out for SAME_PIXELS: 1" in prepared.output and "SIMULATED" not in prepared.output
+    assert "refused for SAME_PIXELS: 1" in prepared.output and "SIMULATED" not in prepared.output
     facts = json.loads((cohort / "tensors" / "prepared.json").read_text())
     assert facts["simulated"] is False and facts["facts"]["covariates"]["P1"]["age"] == "71"
 

@@ -32,6 +32,7 @@ class OwnSource:
         self._windows = load_windows(recipe.visits.windows)
         rows = read_cohort_table(table, self._windows)
         self._rows: dict[str, list[VisitRow]] = {}
+        self.kept: dict[str, tuple[Reason, ...]] = {}  # what is refused is never kept
         for row in rows:
             self._rows.setdefault(row.patient, []).append(row)
         self.simulated = any(row.simulated for row in rows)

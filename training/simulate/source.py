@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from service.errors import InputRefused, Reason, UsageError
+from service.imaging.examination import Examination
 from training.examples import Example
 from training.prepare import prepare_as_served, prepare_patient
 from training.settings import TrainingRecipe
@@ -17,16 +18,21 @@ from training.simulate.patient import load_patient
 
 
 class SimulatedSource:
-    """The patients of a folder that ``csf24-training simulate`` wrote; see `training.prepared.Source`."""
+    """The patients of a folder that ``csf24-training simulate`` wrote; see `training.prepared.Source`.
+
+    With `keep_refused`, patients for judging whom a check on pixels refuses are kept all the same, and named.
+    """
 
     simulated = True
 
-    def __init__(self, cohort: Path) -> None:
+    def __init__(self, cohort: Path, *, keep_refused: bool = False) -> None:
         try:
             split = json.loads((cohort / "split.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UsageError(f"{cohort} has no split.json; `csf24-training simulate --out` writes it") from error
         self._cohort = cohort
+        self._keep_refused = keep_refused
+        self.kept: dict[str, tuple[Reason, ...]] = {}
         self.split: Mapping[str, Sequence[str]] = {part: split[part] for part in ("train", "val", "test")}
         bent = " --template /usr/share/mricron/templates/ch2.nii.gz" if split["template"] else ""
         command = f"csf24-training simulate --out {cohort} --patients {split['patients']} --seed {split['seed']}{bent}"
@@ -34,7 +40,7 @@ class SimulatedSource:
             "seed": split["seed"],
             "bent": len(self.split["train"]) if split["template"] else 0,
             "commands": [command],
-            "option": f"--cohort {cohort}",
+            "option": f"--cohort {cohort}" + (" --keep-refused" if keep_refused else ""),
             "cohort": str(cohort),
         }
 
@@ -47,7 +53,10 @@ class SimulatedSource:
             message = f"It has no visit in the window {recipe.visits.target}."
             raise InputRefused(Reason(code="VISIT_MISSING", message=message))
         if part != "train":
-            yield prepare_as_served(patient, recipe.preprocessing, recipe.visits)
+            course = Examination(clock=lambda: 0.0, lenient=self._keep_refused)
+            yield prepare_as_served(patient, recipe.preprocessing, recipe.visits, course)
+            if course.checks.rejections:
+                self.kept[name] = course.checks.rejections
             return
         number = int(name.rsplit("-", 1)[-1])
         for variant in range(recipe.training.variants):
