@@ -23,9 +23,10 @@ from service.dicom.part10 import read_dataset
 from service.dicom.policy import PairingPolicy
 from service.dicom.read_back import verify_objects
 from service.errors import Reason
+from service.imaging.examination import Clock
 from service.inference.predictor import Predictor
 from service.pictures.preview import PreviewSource, render_preview
-from service.pipeline import Clock, Outcome, VolumePair, convert
+from service.pipeline import Outcome, VolumePair, convert
 from service.received_pair import DicomPair, ReceivedPair, receive_pair
 from service.report import CaseFacts, Json, case_report
 
@@ -303,6 +304,8 @@ class Converter:
             "injection": pair.injection_time.isoformat() if pair.injection_time else "",
             "instances": [sorted(hashlib.sha256(content).hexdigest() for content in side) for side in sides],
         }
+        if self._predictor.manifest.calibration is not None:
+            settings["calibration"] = asdict(self._predictor.manifest.calibration)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 

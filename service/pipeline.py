@@ -6,28 +6,20 @@ outcome, so that a refusal can show its picture and its figures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from service.cases import CaseOutcome
 from service.errors import InputRefused, Reason
-from service.imaging.anatomy import find_anatomy
-from service.imaging.normalisation import measure_orbital_fat
-from service.imaging.quality import QualityReport, align
-from service.imaging.quality_pair import check_normalisation, check_registration, check_two_scans
+from service.imaging.examination import Clock, Examination, examine
+from service.imaging.quality import QualityReport
 from service.imaging.quality_prediction import check_prediction
-from service.imaging.quality_scan import check_anatomy, check_contrast, check_scan, check_volume
-from service.imaging.quality_tracer import check_tracer
-from service.imaging.recipe import prepare, restore
+from service.imaging.recipe import prepare_series, restore
 from service.imaging.recipe_types import Anatomy, OrbitalFat, Registration, RestoredPrediction
 from service.imaging.reflux import Reflux, reflux
-from service.imaging.registration import register
 from service.imaging.volume import Volume
+from service.inference.calibration import calibrated
 from service.inference.predictor import Predictor
-
-Clock = Callable[[], float]
-"""Seconds from any fixed start; only differences are used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,34 +65,12 @@ class Outcome:
         return self.checks.warnings
 
 
-@dataclass(slots=True)
-class _Course:
-    """What has been found so far."""
+@dataclass(slots=True, kw_only=True)
+class _Course(Examination):
+    """The examination, and what the model made of it."""
 
-    clock: Clock
-    checks: QualityReport = field(default_factory=lambda: QualityReport(checks=()))
-    anatomy: Anatomy | None = None
-    registration: Registration | None = None
-    fat_baseline: OrbitalFat | None = None
-    fat_delayed: OrbitalFat | None = None
     restored: RestoredPrediction | None = None
     reflux: Reflux | None = None
-    timings_s: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Times a stage, whatever its end."""
-        start = self.clock()
-        try:
-            yield
-        finally:
-            self.timings_s[name] = self.timings_s.get(name, 0.0) + self.clock() - start
-
-    def accept(self, report: QualityReport) -> None:
-        """Keep the verdicts; raises `InputRefused` with the rejections among them."""
-        self.checks = self.checks + report
-        if report.rejections:
-            raise InputRefused(*report.rejections)
 
     def outcome(self, reasons: tuple[Reason, ...] = ()) -> Outcome:
         return Outcome(
@@ -134,39 +104,16 @@ def convert(pair: VolumePair, predictor: Predictor, *, clock: Clock) -> Outcome:
 
 
 def _run(pair: VolumePair, predictor: Predictor, course: _Course) -> None:
-    baseline, delayed = pair.baseline, pair.delayed
-    with course.stage("checks"):
-        course.accept(check_volume(baseline, "baseline"))
-        course.accept(check_volume(delayed, "delayed"))
-        course.accept(check_two_scans(baseline, delayed))
-    with course.stage("anatomy"):
-        anatomy = course.anatomy = find_anatomy(baseline)
-        course.accept(check_anatomy(baseline, anatomy))
-    with course.stage("registration"):
-        registration = course.registration = register(baseline, delayed, centre=anatomy.brain_centre)
-    with course.stage("checks"):
-        aligned = align(baseline, delayed, registration.transform, anatomy)
-        course.accept(
-            check_contrast(aligned.before, anatomy)
-            + check_scan(baseline, aligned.before, anatomy, series="baseline")
-            + check_scan(delayed, aligned.after, anatomy, transform=registration.transform, series="delayed")
-            + check_registration(registration, aligned, anatomy, delayed.grid)
-        )
-    with course.stage("normalisation"):
-        fat_baseline = course.fat_baseline = measure_orbital_fat(baseline, anatomy)
-        fat_delayed = course.fat_delayed = measure_orbital_fat(delayed, anatomy, registration.transform)
-    fat = {"fat_baseline": fat_baseline.median, "fat_delayed": fat_delayed.median}
-    with course.stage("checks"):
-        course.accept(check_normalisation(aligned, anatomy, fat_baseline=fat_baseline, fat_delayed=fat_delayed))
-        course.accept(check_tracer(aligned, anatomy, **fat))
+    found = examine(pair.baseline, pair.delayed, course)
     with course.stage("inference"):
-        recipe = predictor.manifest.recipe
-        given = prepare(baseline, delayed, transform=registration.transform, anatomy=anatomy, recipe=recipe, **fat)
-        restored = course.restored = restore(predictor(given.tensor), given, baseline)
+        series = {"baseline": found.baseline, "delayed": found.delayed}
+        given = prepare_series(series, anatomy=found.anatomy, recipe=predictor.manifest.recipe)
+        answer = calibrated(predictor(given.tensor), predictor.manifest.calibration)
+        restored = course.restored = restore(answer, given, pair.baseline)
     with course.stage("checks"):
-        course.accept(check_prediction(restored, baseline, anatomy, fat_baseline=fat_baseline.median))
+        course.accept(check_prediction(restored, pair.baseline, found.anatomy, fat_baseline=found.baseline.fat))
     with course.stage("reflux"):
-        course.reflux = _reflux_of(restored, pair, anatomy, fat_baseline.median)
+        course.reflux = _reflux_of(restored, pair, found.anatomy, found.baseline.fat)
 
 
 def _reflux_of(restored: RestoredPrediction, pair: VolumePair, anatomy: Anatomy, fat: float) -> Reflux | None:

@@ -220,8 +220,9 @@ def _uncertainty(course: Outcome | None, manifest: ModelManifest) -> Json | None
     return {
         "quantiles": sorted(manifest.recipe.quantiles),
         "mean_width_fat_units": width,
-        "calibration": "none; nominal quantiles of the model"
-        + (" on simulated patients" if manifest.simulated_training else ""),
+        "calibration": manifest.calibration.text
+        if manifest.calibration
+        else "none; nominal quantiles of the model" + (" on simulated patients" if manifest.simulated_training else ""),
     }
 
 

@@ -15,6 +15,7 @@ from service.dicom.facts import OutputSelection
 from service.dicom.injection import InjectionTimes, read_injection_table
 from service.dicom.policy import HoursWindow, PairingPolicy
 from service.errors import ConfigError, ModelError
+from service.inference.manifest import check_served
 from service.inference.onnx import OnnxPredictor, bundled_models_path, find_models, load_predictor, verify_parity
 from service.monitoring.access import Access, LogIn, Open, Proxied
 from service.monitoring.server import TlsFiles
@@ -72,13 +73,15 @@ def load_model(config: Config, name: str | None = None) -> OnnxPredictor:
     Raises
     ------
     ModelError
-        It is missing, altered, runs elsewhere than asked, or gives another answer than it should.
+        It is missing, altered, runs elsewhere than asked, gives another answer than it should, or is made for other
+        visits than the service has.
     """
     directory = choose_model(config, name).directory
     inference = config.inference
     predictor = load_predictor(
         directory, provider=inference.provider, threads=inference.threads, require_gpu=inference.require_gpu
     )
+    check_served(predictor.manifest)
     verify_parity(directory, predictor)
     return predictor
 

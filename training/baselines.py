@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from service.imaging.volume import Float32, Float64
-from training.prepare import Example
+from training.examples import Example
 
 
 def copy_baseline(example: Example) -> Float32:

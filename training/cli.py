@@ -1,9 +1,10 @@
-"""csf24-training: simulate, prepare, fit, evaluate, export, figures, reader-study; says so without its extra."""
+"""csf24-training: simulate, prepare, fit, evaluate, compare, export and more; says so without its extra."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,20 +13,22 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from service.errors import Csf24Error
-from training import cli_figures, cli_reader_study
+from service.errors import Csf24Error, UsageError
+from training import cli_compare, cli_figures, cli_reader_study
 
 if TYPE_CHECKING:
-    from training.settings import TrainingRecipe
+    from training.prepared import PreparedCohort
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Simulate, train and export models for csf24.")
 app.add_typer(cli_reader_study.app, name="reader-study")
 app.command()(cli_figures.figures)
+app.command()(cli_compare.compare)
+app.command()(cli_compare.calibrate)
 _out = Console()
-_NEEDED = ("torch", "onnx", "scipy", "onnxruntime", "statsmodels", "krippendorff", "pingouin")
+_NEEDED = ("torch", "onnx", "scipy", "pyamg", "skimage", "onnxruntime", "statsmodels", "krippendorff", "pingouin")
 
 RecipeName = Annotated[str, typer.Argument(help="A shipped recipe (volume3d, paper2d-small, paper) or a .toml file.")]
-Cohort = Annotated[Path, typer.Option(help="Folder written by `simulate`; may be given more than once.", exists=True)]
+_PREPARED_HELP = "Folder written by `prepare`; may be given more than once."
 
 
 class Format(StrEnum):
@@ -53,7 +56,7 @@ def main() -> None:
 def simulate(
     *,
     out: Annotated[Path | None, typer.Option(help="Folder for the cohort.")] = None,
-    patients: Annotated[int, typer.Option(min=1)] = 60,
+    patients: Annotated[int, typer.Option(min=1, help="Of 136, 31 are for testing.")] = 136,
     seed: int = 24,
     format: Annotated[Format, typer.Option(help="npz is what `prepare` reads.")] = Format.NPZ,
     template: Annotated[
@@ -61,9 +64,13 @@ def simulate(
     ] = None,
     demo_patient: Annotated[Path | None, typer.Option(help="Write the demo's patient into this folder.")] = None,
 ) -> None:
-    """Write a cohort of simulated patients, or the demo's patient."""
-    from training.simulate.cohort import simulate_cohort, simulate_patient  # noqa: PLC0415 - needs the extra
+    """Write a cohort of simulated patients, all visits of the founding paper; or the demo's patient.
+
+    Patients that are there already are kept.
+    """
+    from training.simulate.cohort import simulate_patient  # noqa: PLC0415 - needs the extra
     from training.simulate.deliver import write_demo_patient, write_dicom, write_nifti  # noqa: PLC0415
+    from training.simulate.files import simulate_cohort  # noqa: PLC0415
     from training.simulate.templates import load_template  # noqa: PLC0415
 
     if demo_patient is not None:
@@ -102,24 +109,47 @@ def head_atlas(
 
 @app.command()
 def prepare(
-    *, recipe: RecipeName, cohort: Cohort, out: Annotated[Path, typer.Option(help="Folder for the tensors.")]
+    *,
+    recipe: RecipeName,
+    out: Annotated[Path, typer.Option(help="Folder for the tensors and the report.")],
+    cohort: Annotated[Path | None, typer.Option(help="Folder written by `simulate`.", exists=True)] = None,
+    manifest: Annotated[Path | None, typer.Option(help="Your own patients' visits (CSV).", exists=True)] = None,
+    keep_refused: Annotated[
+        bool, typer.Option("--keep-refused", help="With --cohort: judge on those too whom the service refuses.")
+    ] = False,
 ) -> None:
-    """Cohort -> model inputs and targets, through the service's own preparation."""
-    from training.prepare import prepare_cohort  # noqa: PLC0415 - needs the extra
+    """A cohort -> model inputs and answers, read, checked and prepared as the service does; tells what is left out."""
+    from rich.progress import Progress  # noqa: PLC0415
+
+    from training.own_data.source import OwnSource  # noqa: PLC0415 - needs the extra
+    from training.prepared import Source, prepare_cohort, report_text  # noqa: PLC0415
     from training.settings import load_recipe  # noqa: PLC0415
+    from training.simulate.source import SimulatedSource  # noqa: PLC0415
 
     chosen = load_recipe(recipe)
-    written = prepare_cohort(cohort, out, chosen.preprocessing, chosen.training.variants, chosen.training.seed)
-    _out.print(f"{len(written)} examples in {out}")
+    if (cohort is None) == (manifest is None):
+        raise typer.BadParameter("give either --cohort (simulated) or --manifest (your own patients)")
+    if manifest is not None:
+        if keep_refused:
+            raise typer.BadParameter("--keep-refused is for simulated patients; of yours, none that is refused is used")
+        source: Source = OwnSource(manifest, chosen)
+    elif cohort is not None:
+        source = SimulatedSource(cohort, keep_refused=keep_refused)
+    with Progress(console=_out) as progress:
+        task = progress.add_task(chosen.name, total=sum(map(len, source.split.values())))
+        outcomes = prepare_cohort(source, out, chosen, on_patient=lambda: progress.advance(task))
+    _out.print(report_text(outcomes, source.simulated), markup=False, highlight=False)
+    if not any(outcome.examples for outcome in outcomes):
+        raise UsageError(f"no patient can be used; {out}/report.csv says why")
 
 
 @app.command()
 def fit(
     *,
     recipe: RecipeName,
-    cohort: Annotated[list[Path], typer.Option(exists=True, help="For their split.json; may be repeated.")],
-    prepared: Annotated[list[Path], typer.Option(exists=True, help="Of each cohort, in the same order.")],
+    prepared: Annotated[list[Path], typer.Option(exists=True, help=_PREPARED_HELP)],
     run: Annotated[Path, typer.Option(help="Folder for checkpoints and the log; an unfinished run goes on.")],
+    seed: Annotated[int | None, typer.Option(help="In place of the recipe's.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="One is fastest on a machine that is shared.")] = 1,
     max_minutes: Annotated[float | None, typer.Option(help="Stop by then, learning rate annealed to zero.")] = None,
 ) -> None:
@@ -127,17 +157,25 @@ def fit(
     from rich.progress import Progress  # noqa: PLC0415
 
     from training.fit import fit as fit_network  # noqa: PLC0415 - needs the extra
+    from training.loading import load_cohorts  # noqa: PLC0415
 
-    chosen, parts = _load(recipe, cohort, prepared)
+    chosen, cohorts = load_cohorts(recipe, prepared)
+    if seed is not None:
+        chosen = replace(chosen, training=replace(chosen.training, seed=seed))
+    train = [example for cohort in cohorts for example in cohort.load("train")]
+    validation = [example for cohort in cohorts for example in cohort.load("val")]
+    if not train or not validation:
+        raise UsageError(f"nothing to fit: {len(train)} training and {len(validation)} validation examples")
     with Progress(console=_out) as progress:
         result = fit_network(
-            chosen, parts["train"], parts["val"], run, threads=threads, max_minutes=max_minutes, progress=progress
+            chosen, train, validation, run, threads=threads, max_minutes=max_minutes, progress=progress
         )
     facts = {
-        "train_patients": parts["train_patients"],
-        "train_patients_bent": parts["bent"],
-        "train_examples": len(parts["train"]),
-        "validation_patients": len(parts["val"]),
+        "simulated": any(cohort.simulated for cohort in cohorts),
+        "train_patients": sum(len(cohort.names("train")) for cohort in cohorts),
+        "train_patients_bent": sum(cohort.facts["bent"] for cohort in cohorts),
+        "train_examples": len(train),
+        "validation_patients": len(validation),
         "best_epoch": result.best_epoch,
         "epochs": result.epochs,
         "minutes": round(result.minutes, 1),
@@ -153,31 +191,32 @@ def fit(
 def evaluate(
     *,
     recipe: RecipeName,
-    cohort: Annotated[list[Path], typer.Option(exists=True)],
-    prepared: Annotated[list[Path], typer.Option(exists=True)],
+    prepared: Annotated[list[Path], typer.Option(exists=True, help=_PREPARED_HELP)],
     run: Annotated[Path, typer.Option(exists=True)],
 ) -> None:
     """Figures on the held-out patients of the first cohort, beside the baselines; kept in RUN, with pictures."""
     from training.evaluate import evaluate as figures_of  # noqa: PLC0415 - needs the extra
     from training.evaluate import write_figures  # noqa: PLC0415
+    from training.figures.label import label  # noqa: PLC0415
     from training.figures.pictures import FILE, write_pictures  # noqa: PLC0415
-    from training.prepare import prepare_as_served  # noqa: PLC0415
-    from training.simulate.cohort import load_patient  # noqa: PLC0415
+    from training.loading import load_cohorts, load_network  # noqa: PLC0415
 
-    chosen, parts = _load(recipe, cohort, prepared)
-    served = {
-        name: prepare_as_served(load_patient(cohort[0] / f"{name}.npz"), chosen.preprocessing)
-        for name in parts["test_names"]
-    }
-    found = {name: example for name, example in served.items() if example is not None}
-    test, network = list(found.values()), _network(chosen, run)
-    figures = figures_of(network, chosen, parts["train"], test)
-    figures["anatomy"] = "found by the service's own find_anatomy and fat reference; registration is the true one"
-    figures["refused"] = len(served) - len(test)
+    chosen, cohorts = load_cohorts(recipe, prepared)
+    first, test = cohorts[0], cohorts[0].load("test")
+    if not test:
+        raise UsageError(f"{first.folder} has no test patient that could be used; its report.csv says why")
+    network = load_network(chosen, run)
+    simulated = any(cohort.simulated for cohort in cohorts)
+    train = [example for cohort in cohorts for example in cohort.load("train")]
+    figures = figures_of(network, chosen, train, test)
+    figures["simulated"] = simulated
+    figures["anatomy"] = "head, alignment, fat reference and checks by the service's own code"
+    figures["refused"] = len([name for name in first.split["test"] if name in first.refused])
+    figures["kept_although_refused"] = len([name for name in first.names("test") if name in first.kept])
     write_figures(figures, run / "figures.json")
-    write_pictures(network, chosen, test, list(found), run / FILE)
+    write_pictures(network, chosen, test, first.names("test"), run / FILE, simulated=simulated)
     columns = list(figures["rows"]["model"])
-    table = Table("method", *columns, title=f"SIMULATED, {len(test)} held-out patients")
+    table = Table("method", *columns, title=f"{label(simulated)}: {len(test)} held out")
     for method, row in figures["rows"].items():
         table.add_row(method, *(f"{row[c]:.5f}" for c in columns))
     _out.print(table)
@@ -187,72 +226,52 @@ def evaluate(
 def export(
     *,
     recipe: RecipeName,
-    cohort: Annotated[list[Path], typer.Option(exists=True)],
-    prepared: Annotated[list[Path], typer.Option(exists=True)],
+    prepared: Annotated[list[Path], typer.Option(exists=True, help=_PREPARED_HELP)],
     run: Annotated[Path, typer.Option(exists=True)],
     out: Annotated[Path, typer.Option(help="The models' folder.")] = Path("onnx_models"),
     version: str = "0.1.0",
 ) -> None:
     """The best weights -> OUT/<name>-<version>/, verified with onnxruntime."""
-    from training.export import export as export_network  # noqa: PLC0415 - needs the extra
+    from training.calibrate import read_calibration  # noqa: PLC0415 - needs the extra
+    from training.export import export as export_network  # noqa: PLC0415
+    from training.loading import load_cohorts, load_network  # noqa: PLC0415
 
-    chosen, parts = _load(recipe, cohort, prepared)
+    chosen, cohorts = load_cohorts(recipe, prepared)
     facts = json.loads((run / "facts.json").read_text(encoding="utf-8"))
     figures = json.loads((run / "figures.json").read_text(encoding="utf-8"))
-    facts["commands"] = _commands(recipe, cohort, prepared, run, facts=facts, version=version)
-    facts["cohorts"] = [json.loads((c / "split.json").read_text(encoding="utf-8")).get("seed") for c in cohort]
-    example = parts["test"][0].tensor[None]
+    facts["commands"] = _commands(recipe, cohorts, run, facts=facts, version=version)
+    facts["cohorts"] = [cohort.facts.get("seed") for cohort in cohorts]
+    facts["visits"] = asdict(chosen.visits)
+    example = (cohorts[0].load("test") or cohorts[0].load("val"))[0].tensor[None]
+    # by where the data of the run came from and of the folders named now: neither can talk the other out of it
+    simulated = facts.get("simulated") is not False or any(cohort.simulated for cohort in cohorts)
     directory = export_network(
-        _network(chosen, run), chosen, example, version=version, out=out, training=facts, metrics=figures
+        load_network(chosen, run),
+        chosen,
+        example,
+        version=version,
+        out=out,
+        simulated=simulated,
+        training=facts,
+        metrics=figures,
+        calibration=read_calibration(run),
     )
     _out.print(f"{directory}")
 
 
-def _load(recipe: str, cohorts: list[Path], prepared: list[Path]) -> tuple[TrainingRecipe, dict[str, Any]]:
-    from training.prepare import load_part  # noqa: PLC0415 - needs the extra
-    from training.settings import load_recipe  # noqa: PLC0415
-
-    if len(cohorts) != len(prepared):
-        raise typer.BadParameter("give one --prepared for each --cohort, in the same order")
-    chosen = load_recipe(recipe)
-    variants = chosen.training.variants
-    parts: dict[str, Any] = {"train": [], "val": [], "test": [], "train_patients": 0, "bent": 0, "test_names": []}
-    for number, (cohort, tensors) in enumerate(zip(cohorts, prepared, strict=True)):
-        split = json.loads((cohort / "split.json").read_text(encoding="utf-8"))
-        parts["train"] += load_part(tensors, split["train"], variants)
-        parts["val"] += load_part(tensors, split["val"], 1)
-        parts["train_patients"] += len(split["train"])
-        parts["bent"] += len(split["train"]) if split.get("template") else 0
-        if number == 0:  # later cohorts only help to train
-            parts["test"] = load_part(tensors, split["test"], 1)
-            parts["test_names"] = split["test"]
-    return chosen, parts
-
-
-def _network(recipe: TrainingRecipe, run: Path) -> Any:  # noqa: ANN401 - torch is imported only where it is needed
-    import torch  # noqa: PLC0415
-
-    from training.model import build  # noqa: PLC0415
-
-    network = build(recipe)
-    network.load_state_dict(torch.load(run / "best.pt", weights_only=True))
-    return network.eval()
-
-
 def _commands(
-    recipe: str, cohorts: list[Path], prepared: list[Path], run: Path, *, facts: dict[str, Any], version: str
+    recipe: str, cohorts: list[PreparedCohort], run: Path, *, facts: dict[str, Any], version: str
 ) -> list[str]:
     lines = []
-    for cohort, tensors in zip(cohorts, prepared, strict=True):
-        split = json.loads((cohort / "split.json").read_text(encoding="utf-8"))
-        bent = " --template /usr/share/mricron/templates/ch2.nii.gz" if split.get("template") else ""
-        lines.append(
-            f"csf24-training simulate --out {cohort} --patients {split['patients']} --seed {split['seed']}{bent}"
-        )
-        lines.append(f"csf24-training prepare {recipe} --cohort {cohort} --out {tensors}")
-    pairs = " ".join(f"--cohort {c} --prepared {p}" for c, p in zip(cohorts, prepared, strict=True))
+    for cohort in cohorts:
+        lines += cohort.facts["commands"]
+        lines.append(f"csf24-training prepare {recipe} {cohort.facts['option']} --out {cohort.folder}")
+    folders = " ".join(f"--prepared {cohort.folder}" for cohort in cohorts)
     limit = f" --max-minutes {facts['max_minutes']:g}" if facts.get("max_minutes") else ""
-    lines.append(f"csf24-training fit {recipe} {pairs} --run {run} --threads {facts['threads']}{limit}")
-    lines.append(f"csf24-training evaluate {recipe} {pairs} --run {run}")
-    lines.append(f"csf24-training export {recipe} {pairs} --run {run} --version {version}")
+    command = f"csf24-training fit {recipe} {folders} --run {run} --seed {facts['seed']}"
+    lines.append(f"{command} --threads {facts['threads']}{limit}")
+    lines.append(f"csf24-training evaluate {recipe} {folders} --run {run}")
+    if (run / "calibration.json").exists():
+        lines.append(f"csf24-training calibrate {recipe} {folders} --run {run}")
+    lines.append(f"csf24-training export {recipe} {folders} --run {run} --version {version}")
     return lines

@@ -55,7 +55,7 @@ def figures(
     if runs or baseline_runs:
         tables["figureA1"] = draw_curves([*baseline_runs, *runs], out / "figureA1.png")
         tables["table2"] = errors_table([*baseline_runs, *runs])
-        (out / "table2.md").write_text(as_markdown(tables["table2"]), encoding="utf-8")
+        (out / "table2.md").write_text(as_markdown(tables["table2"], [*baseline_runs, *runs]), encoding="utf-8")
     if reading:
         tables["figure6"] = draw_matrices(reading, out / "figure6.png")
     for name, rows in tables.items():

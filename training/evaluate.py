@@ -13,7 +13,7 @@ from torch import nn
 
 from service.imaging.volume import Float32
 from training.baselines import copy_baseline, copy_delayed, fit_linear, linear
-from training.prepare import Example
+from training.examples import Example
 from training.settings import TrainingRecipe
 
 Rows = dict[str, dict[str, float]]

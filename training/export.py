@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from service.imaging.volume import Float32
+from service.inference.calibration import Calibration
 from service.inference.manifest import ModelManifest
 from service.inference.onnx import load_predictor, verify_parity
 from training.model import count_parameters
@@ -31,8 +32,10 @@ def export(
     *,
     version: str,
     out: Path,
+    simulated: bool,
     training: dict[str, Any],
     metrics: dict[str, Any],
+    calibration: Calibration | None = None,
 ) -> Path:
     """Write the model directory and prove it: checker, hash, and torch's answer replayed by onnxruntime.
 
@@ -41,6 +44,8 @@ def export(
     example
         One prepared input ``(1, C, ...)``; goes into parity.npz, rounded to 1/256 so that it compresses; of the
         answer every third element along each spatial axis is kept.
+    simulated
+        Whether any patient that the model was fitted on is; every output of the model then says so.
 
     Raises
     ------
@@ -69,9 +74,11 @@ def export(
         output_name="output",
         output_shape=tuple(expected.shape),
         recipe=recipe.preprocessing,
-        simulated_training=True,
+        simulated_training=simulated,
         intended_use=recipe.intended_use,
         parity_tolerance=_TOLERANCE,
+        target=recipe.visits.target,
+        calibration=calibration,
         training={**training, "parameters": count_parameters(network), "torch": torch.__version__.split("+")[0]},
         metrics=metrics,
     )

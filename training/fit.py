@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from training.augment import augment
+from training.examples import Example
 from training.losses import pinball, weighted_l1, weighted_l2
 from training.model import build
-from training.prepare import Example
 from training.settings import TrainingRecipe
 
 _MEAN_DECAY = 0.98  # about 50 steps

@@ -24,12 +24,10 @@ def model_card(manifest: ModelManifest, recipe: TrainingRecipe) -> str:
     ]
     for key, label in _LABELS.items():
         table.append(f"| {label} | " + " | ".join(f"{rows[key][c]:.5f}" for c in _COLUMNS) + " |")
-    coverage = figures.get("interval_coverage")
     lines = [
         f"# {manifest.name} {manifest.version}",
         "",
-        "**Trained and tested on SIMULATED patients only. The figures below say how well a network inverts our",
-        "simulator; they are not clinical evidence.** Research use, not for diagnosis.",
+        *_banner(manifest.simulated_training),
         "",
         manifest.intended_use,
         "",
@@ -45,31 +43,23 @@ def model_card(manifest: ModelManifest, recipe: TrainingRecipe) -> str:
         f"{recipe.preprocessing.spacing_mm:g} mm, {recipe.preprocessing.mode}, window {recipe.preprocessing.window}",
         f"- Output: {recipe.preprocessing.predicts}, {manifest.output_shape}, in units of orbital fat"
         + (f"; quantiles {recipe.preprocessing.quantiles}" if recipe.preprocessing.kind == "volume" else ""),
-        f"- Fitted on {facts['train_patients']} simulated patients ({facts['train_patients_bent']} of them bend one "
-        "real head, Colin27 from Debian's mricron-data; the others are procedural), "
-        f"{facts['train_examples']} preparations, chosen on "
+        f"- Fitted on {_patients(manifest)}, {facts['train_examples']} preparations, chosen on "
         f"{facts['validation_patients']}; loss {recipe.training.loss}; best epoch {facts['best_epoch']} of "
         f"{facts['epochs']}, {facts['minutes']:.0f} minutes on {facts['threads']} CPU threads",
         "",
-        f"## Figures: SIMULATED, {figures['patients']} held-out patients",
+        f"## Figures: {'SIMULATED, ' if manifest.simulated_training else ''}{figures['patients']} held-out patients",
         "",
-        f"Errors of the 24 h image, fat units; procedural heads only. Anatomy: {figures['anatomy']}.",
+        f"Errors of the late image in the model's scale (fat units); {figures['anatomy']}.",
         f"Left out because the service refuses them: {figures['refused']}.",
         "",
         *table,
         "",
         *_verdict(rows),
-        *(
-            [f"The truth lies inside the interval in {coverage:.0%} of brain and CSF voxels (nominal 90 %)."]
-            if coverage
-            else []
-        ),
+        *_interval(manifest, figures.get("interval_coverage")),
         "",
         "## Limits",
         "",
-        "- How well the 1-2 h image foretells 24 h in the simulator follows from the parameters we drew there.",
-        "- Not seen in training: real tracer, lesions, operated heads, metal, fat suppression, children.",
-        "- The errors include the noise of the simulated 24 h scan itself.",
+        *_limits(manifest.simulated_training),
         "",
         "## Reproduce",
         "",
@@ -79,6 +69,48 @@ def model_card(manifest: ModelManifest, recipe: TrainingRecipe) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _banner(simulated: bool) -> tuple[str, ...]:
+    if not simulated:
+        return ("**Research use, not for diagnosis.** Not clinically validated.",)
+    return (
+        "**Trained and tested on SIMULATED patients only. The figures below say how well a network inverts our",
+        "simulator; they are not clinical evidence.** Research use, not for diagnosis.",
+    )
+
+
+def _patients(manifest: ModelManifest) -> str:
+    facts = manifest.training
+    if not manifest.simulated_training:
+        return f"{facts['train_patients']} patients"
+    return (
+        f"{facts['train_patients']} simulated patients ({facts['train_patients_bent']} of them bend one real head, "
+        "Colin27 from Debian's mricron-data; the others are procedural)"
+    )
+
+
+def _limits(simulated: bool) -> tuple[str, ...]:
+    if not simulated:
+        return (
+            "- One cohort: other scanners, protocols and patients were not seen.",
+            "- The errors include the noise of the late scan itself.",
+        )
+    return (
+        "- How well the 1-2 h image foretells 24 h in the simulator follows from the parameters we drew there.",
+        "- Not seen in training: real tracer, lesions, operated heads, metal, fat suppression, children.",
+        "- The errors include the noise of the simulated 24 h scan itself.",
+    )
+
+
+def _interval(manifest: ModelManifest, coverage: float | None) -> list[str]:
+    if coverage is None:
+        return []
+    said = f"The truth lies inside the model's own interval in {coverage:.0%} of brain and CSF voxels (nominal 90 %)."
+    if manifest.calibration is None:
+        return [said, "The interval is not calibrated."]
+    moved = ", ".join(f"{offset:+.4f}" for offset in manifest.calibration.offsets[1:])
+    return [said, f"The service moves its bounds by {moved} fat units: {manifest.calibration.text}."]
 
 
 def _reduced(recipe: TrainingRecipe) -> bool:

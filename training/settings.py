@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 from service.errors import ConfigError
 from service.imaging.recipe_types import PreprocessingRecipe
+from training.windows import BASELINE, load_windows
+
+DELAYED = "delayed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +62,42 @@ class FitSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VisitSettings:
+    """Which visits a model is given and which one it is to foretell.
+
+    Attributes
+    ----------
+    windows
+        The set of windows that visits are named by, see `training.windows.load_windows`.
+    delayed
+        Window of the time point that recipes, and the service, call ``delayed``.
+    target
+        Window of the image that is predicted.
+    """
+
+    windows: str = "results"
+    delayed: str = "1-2h"
+    target: str = "24h"
+
+    def window_of(self, time_point: str) -> str:
+        """Of one of the recipe's time points: ``baseline``, ``delayed``, or a window by its own name."""
+        return self.delayed if time_point == DELAYED else time_point
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRecipe:
-    """The whole of a recipe file."""
+    """The whole of a recipe file.
+
+    Attributes
+    ----------
+    release
+        Models of this recipe are meant for use: `compare` fails when they do not beat the plain baselines.
+    """
 
     name: str
     intended_use: str
+    release: bool = False
+    visits: VisitSettings = VisitSettings()
     preprocessing: PreprocessingRecipe
     network: NetworkSettings
     training: FitSettings
@@ -103,6 +137,7 @@ def _from_document(document: dict[str, Any]) -> TrainingRecipe:
         preprocessing=PreprocessingRecipe(**preprocessing),
         network=NetworkSettings(**document.pop("network")),
         training=FitSettings(**document.pop("training")),
+        visits=VisitSettings(**document.pop("visits", {})),
         **document,
     )
     is_volume = recipe.preprocessing.kind == "volume"
@@ -110,4 +145,18 @@ def _from_document(document: dict[str, Any]) -> TrainingRecipe:
         raise TypeError(f"network {recipe.network.kind} does not fit {recipe.preprocessing.kind} input")
     if is_volume != (recipe.training.loss == "pinball"):
         raise TypeError("volume models are fitted with the pinball loss, slice models with l1 or l2")
+    _check_visits(recipe)
     return recipe
+
+
+def _check_visits(recipe: TrainingRecipe) -> None:
+    visits, given = recipe.visits, recipe.preprocessing.time_points
+    names = load_windows(visits.windows).names
+    wanted = [visits.window_of(point) for point in given]
+    unknown = [name for name in (*wanted, visits.target) if name not in names]
+    if unknown:
+        raise TypeError(f"no window {', '.join(unknown)}; accepted: delayed, or one of {', '.join(names)}")
+    if given[0] != BASELINE:
+        raise TypeError(f"the first time point is {given[0]!r}; accepted: baseline, which answers are told against")
+    if any(names.index(name) >= names.index(visits.target) for name in wanted):
+        raise TypeError(f"a model of {visits.target} may only be given visits before it, not {', '.join(wanted)}")

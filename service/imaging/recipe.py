@@ -6,9 +6,12 @@ Direction: everything is brought to the BASELINE frame; the delayed volume is sa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from service.imaging.recipe_types import (
+    AlignedScan,
     Anatomy,
     ModelInput,
     PreprocessingRecipe,
@@ -53,19 +56,31 @@ def prepare(
     fat_baseline, fat_delayed
         Median intraconal fat signal of each series in its own units; > 0.
     """
-    if not (fat_baseline > 0 and fat_delayed > 0):
-        raise ValueError(f"fat references must be positive, got {fat_baseline} and {fat_delayed}")
-    grids = model_grids(anatomy, recipe)
     series = {
-        "baseline": (baseline, RigidTransform.identity(), fat_baseline),
-        "delayed": (delayed, transform, fat_delayed),
+        "baseline": AlignedScan(volume=baseline, transform=RigidTransform.identity(), fat=fat_baseline),
+        "delayed": AlignedScan(volume=delayed, transform=transform, fat=fat_delayed),
     }
+    return prepare_series(series, anatomy=anatomy, recipe=recipe)
+
+
+def prepare_series(series: Mapping[str, AlignedScan], *, anatomy: Anatomy, recipe: PreprocessingRecipe) -> ModelInput:
+    """`prepare` for any number of time points; `series` holds at least those that the recipe names, and ``baseline``.
+
+    Where there is no ``delayed`` series, `ModelInput.fat_delayed` is the baseline's.
+    """
+    absent = [name for name in ("baseline", *recipe.time_points) if name not in series]
+    if absent:
+        raise ValueError(f"the recipe wants {', '.join(absent)}, given {', '.join(series)}")
+    fats = {name: scan.fat for name, scan in series.items()}
+    if not all(fat > 0 for fat in fats.values()):
+        raise ValueError(f"fat references must be positive, got {fats}")
+    grids = model_grids(anatomy, recipe)
     channels: list[Float32] = []
     scales: list[tuple[float, float]] = []
     for name in recipe.time_points:
-        volume, to_volume, fat = series[name]
+        scan = series[name]
         for grid in grids:
-            fat_units = resample(volume, grid, to_volume, antialias=True).array / np.float32(fat)
+            fat_units = resample(scan.volume, grid, scan.transform, antialias=True).array / np.float32(scan.fat)
             scaled, scale = scale_to_model(fat_units, recipe)
             channels.append(scaled)
             if name == recipe.time_points[-1] and recipe.mode == "slice_minmax":
@@ -76,8 +91,8 @@ def prepare(
     return ModelInput(
         tensor=np.ascontiguousarray(tensor, dtype=np.float32),
         grids=grids,
-        fat_baseline=fat_baseline,
-        fat_delayed=fat_delayed,
+        fat_baseline=fats["baseline"],
+        fat_delayed=fats.get("delayed", fats["baseline"]),
         recipe=recipe,
         scales=tuple(scales),
     )

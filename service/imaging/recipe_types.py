@@ -147,6 +147,25 @@ class PreprocessingRecipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AlignedScan:
+    """One time point, ready to be sampled on a model's grid.
+
+    Attributes
+    ----------
+    volume
+        In its own units.
+    transform
+        Baseline (fixed) -> this volume (moving), LPS mm.
+    fat
+        Its median intraconal fat signal, its own units; > 0.
+    """
+
+    volume: Volume
+    transform: RigidTransform
+    fat: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModelInput:
     """A tensor and all that `restore` needs to bring the answer home.
 

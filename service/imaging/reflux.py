@@ -83,15 +83,15 @@ def reflux(
     increase_bounds
         Lower and upper bound of the increase, baseline frame and units (`RestoredPrediction`).
     """
-    regions = _regions(anatomy)
+    regions = reflux_regions(anatomy)
     before = resample(baseline, anatomy.grid, antialias=True).array / np.float32(fat_baseline)
     after = resample(later, anatomy.grid, transform, antialias=True).array / np.float32(fat_later)
     increase = after - before
-    central = _with_sagittal_reading(_grade(increase, regions), increase, anatomy)
+    central = _with_sagittal_reading(grade_increase(increase, regions), increase, anatomy)
     if central.index is None or increase_bounds is None:
         return central
     lower, upper = (
-        _grade(resample(bound, anatomy.grid, antialias=True).array / np.float32(fat_baseline), regions)
+        grade_increase(resample(bound, anatomy.grid, antialias=True).array / np.float32(fat_baseline), regions)
         for bound in increase_bounds
     )
     return replace(central, interval=_widest(central.index, lower, upper))
@@ -145,7 +145,7 @@ _CONCENTRATIONS = np.concatenate([np.linspace(0, 0.5, 101), np.linspace(0.51, 5,
 _INCREASE = fluid_signal(_CONCENTRATIONS) - fluid_signal(0.0)
 
 
-def _regions(anatomy: Anatomy) -> tuple[Mask, Mask]:
+def reflux_regions(anatomy: Anatomy) -> tuple[Mask, Mask]:
     """Ventricle core, and the thin subarachnoid fluid at the same axial level."""
     grid = anatomy.grid
     ventricle = erode(anatomy.lateral_ventricles, _VENTRICLE_MARGIN_MM, grid)
@@ -163,7 +163,11 @@ def _regions(anatomy: Anatomy) -> tuple[Mask, Mask]:
     return ventricle, anatomy.csf & ~deep & ~anatomy.lateral_ventricles & level
 
 
-def _grade(increase: Float32, regions: tuple[Mask, Mask]) -> Reflux:
+def grade_increase(increase: Float32, regions: tuple[Mask, Mask]) -> Reflux:
+    """Index and 24 h grade of an `increase` in fat units, given ventricle core and subarachnoid fluid on its lattice.
+
+    Voxels of about 2 mm.
+    """
     ventricle, space = (increase[region] for region in regions)
     if ventricle.size < 30 or space.size < 100:
         return Reflux(

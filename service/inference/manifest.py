@@ -10,12 +10,15 @@ from typing import Any
 
 from service.errors import ModelError
 from service.imaging.recipe_types import PreprocessingRecipe
+from service.inference.calibration import Calibration, calibration_from
 
 SCHEMA_VERSION = 1
 """Raise when a field changes meaning; older software must then refuse the model."""
 
 _MODES = ("fat_global", "slice_minmax")
 _KINDS = ("volume", "slice_pair")
+_SERVED_TARGET = "24h"
+_SERVED_INPUTS = frozenset({"baseline", "delayed"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,10 @@ class ModelManifest:
         One sentence, shown in reports.
     parity_tolerance
         Largest absolute difference allowed when parity.npz is replayed.
+    target
+        Name of the visit that is foretold.
+    calibration
+        Of the interval; None when it is the model's own.
     training, metrics
         Facts for the card: cohort, seeds, versions, figures.
     """
@@ -56,6 +63,8 @@ class ModelManifest:
     simulated_training: bool
     intended_use: str
     parity_tolerance: float
+    target: str = _SERVED_TARGET
+    calibration: Calibration | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
@@ -63,6 +72,24 @@ class ModelManifest:
         """Stable text for manifest.json."""
         document = {"schema_version": SCHEMA_VERSION, **asdict(self)}
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def check_served(manifest: ModelManifest) -> None:
+    """Whether the service can use the model: it has two scans to give, and calls every answer the 24 h image.
+
+    Raises
+    ------
+    ModelError
+        It cannot.
+    """
+    if manifest.target != _SERVED_TARGET:
+        raise ModelError(f"model {manifest.name} foretells {manifest.target}; the service files 24 h images only")
+    further = set(manifest.recipe.time_points) - _SERVED_INPUTS
+    if further:
+        raise ModelError(
+            f"model {manifest.name} wants the visits {', '.join(sorted(further))}; the service has a baseline and one "
+            "delayed scan"
+        )
 
 
 def load_manifest(directory: Path) -> ModelManifest:
@@ -97,4 +124,7 @@ def _from_document(document: dict[str, Any]) -> ModelManifest:
         recipe[key] = tuple(recipe[key])
     for key in ("input_shape", "output_shape"):
         document[key] = tuple(document[key])
-    return ModelManifest(recipe=PreprocessingRecipe(**recipe), **document)
+    calibration = document.pop("calibration", None)
+    if calibration is not None:
+        calibration = calibration_from(calibration, len(recipe["quantiles"]))
+    return ModelManifest(recipe=PreprocessingRecipe(**recipe), calibration=calibration, **document)

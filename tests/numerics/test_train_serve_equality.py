@@ -6,7 +6,7 @@ simulator, read back by the service's own reader, aligned, converted with a mode
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -17,8 +17,7 @@ import pytest
 from service.cases import CaseOutcome
 from service.config import load_config
 from service.dicom.policy import PairingPolicy
-from service.imaging.anatomy import find_anatomy
-from service.imaging.normalisation import measure_orbital_fat
+from service.imaging.examination import Examination, examine
 from service.imaging.recipe import prepare
 from service.imaging.recipe_types import PreprocessingRecipe
 from service.inference.manifest import load_manifest
@@ -27,12 +26,14 @@ from service.wiring import choose_model
 from tests.builders.conversions import RecordingPredictor, anatomy_at, convert_datasets, pair_of
 from tests.builders.patients import MOVED, head_after, head_before
 from tests.builders.reformat import backwards, stored_as
+from tests.builders.simulated import three_visits
 from training.prepare import prepare_as_served
-from training.simulate.cohort import SimulatedPatient, load_patient, save_patient, scanner_grid
+from training.simulate.cohort import scanner_grid
 from training.simulate.deliver import write_dicom
+from training.simulate.patient import SimulatedPatient, load_patient, save_patient
 
 pytestmark = pytest.mark.slow
-INJECTED_AT = datetime(2024, 5, 14, 9, 10)  # `training.simulate.dicom_files.visit_times`
+INJECTED_AT = datetime(2024, 5, 14, 9, 10)  # `training.simulate.dicom_files.INJECTED_AT`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,15 +54,12 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Visit:
     baseline, delayed = (backwards(stored_as(volume, "sagittal")) for volume in (head_before(), head_after()))
     simulated = scanner_grid(1.5, baseline.grid.centre)
     np.testing.assert_allclose(baseline.grid.directions, simulated.directions, atol=1e-12)
-    drawn = SimulatedPatient(
+    drawn = three_visits(
+        (baseline, delayed, delayed),
+        MOVED,
+        MOVED,
+        anatomy_at(baseline.grid.centre),  # preparing as served finds its own
         name="patient-001",
-        baseline=baseline,
-        delayed=delayed,
-        late=delayed,
-        to_delayed=MOVED,
-        to_late=MOVED,
-        anatomy=anatomy_at(baseline.grid.centre),  # preparing as served finds its own
-        hours=1.5,
         truth={
             "seed": 7,
             "index": 1,
@@ -81,11 +79,9 @@ def test_the_dicom_route_and_the_training_route_give_one_tensor(visit: Visit) ->
     course = conversion.course
     assert course is not None and course.registration is not None
     (given,) = recorder.tensors
-    aligned = replace(visit.patient, to_delayed=course.registration.transform)  # the one thing handed over
 
-    example = prepare_as_served(aligned, recorder.manifest.recipe)
+    example = prepare_as_served(visit.patient, recorder.manifest.recipe)
 
-    assert example is not None
     assert given.dtype == example.tensor.dtype == np.float32
     assert given.shape == (1, *example.tensor.shape) == recorder.manifest.input_shape
     assert given.tobytes() == example.tensor[None].tobytes()
@@ -94,24 +90,22 @@ def test_the_dicom_route_and_the_training_route_give_one_tensor(visit: Visit) ->
 
 
 def test_the_slices_of_the_paper_s_model_are_one_tensor_too(visit: Visit) -> None:
-    """Without aligning: both routes are told the true transform, and find head and fat by themselves."""
     recipe = choose_recipe("paper2d")
     read = receive_pair(pair_of(visit.series("baseline"), visit.series("delayed")), PairingPolicy()).volumes
     assert read is not None
-    anatomy = find_anatomy(read.baseline)
+    found = examine(read.baseline, read.delayed, Examination(clock=lambda: 0.0))
     given = prepare(
         read.baseline,
         read.delayed,
-        transform=visit.patient.to_delayed,
-        anatomy=anatomy,
-        fat_baseline=measure_orbital_fat(read.baseline, anatomy).median,
-        fat_delayed=measure_orbital_fat(read.delayed, anatomy, visit.patient.to_delayed).median,
+        transform=found.delayed.transform,
+        anatomy=found.anatomy,
+        fat_baseline=found.baseline.fat,
+        fat_delayed=found.delayed.fat,
         recipe=recipe,
     )
 
     example = prepare_as_served(visit.patient, recipe)
 
-    assert example is not None
     assert given.tensor.tobytes() == example.tensor[None].tobytes()
 
 

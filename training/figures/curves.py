@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from service.errors import UsageError
-from training.figures.label import SIMULATED, save
+from training.figures.label import label_of, save
 
 Rows = list[list[object]]
 
@@ -33,8 +33,9 @@ def draw_curves(runs: Sequence[Path], path: Path) -> Rows:
         axis.set(xlabel="epoch", ylabel="loss", title=run.name, yscale="log")
         axis.legend(fontsize=8)
         rows += [[run.name, int(e["epoch"]), e["train"], e["validation"]] for e in epochs]
-    figure.suptitle(SIMULATED, fontsize=8)
-    save(figure, path)
+    said = label_of(runs)
+    figure.suptitle(said, fontsize=8)
+    save(figure, path, said)
     return rows
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from service.errors import UsageError
-from training.figures.label import SIMULATED
+from training.figures.label import label_of
 from training.figures.pictures import read_pictures
 
 Rows = list[list[object]]
@@ -37,10 +37,10 @@ def errors_table(runs: Sequence[Path]) -> Rows:
     return rows
 
 
-def as_markdown(rows: Rows) -> str:
+def as_markdown(rows: Rows, runs: Sequence[Path]) -> str:
     """With the label, errors to three digits."""
     cells = [[f"{v:.3g}" if isinstance(v, float) else str(v) for v in row] for row in rows]
     lines = [f"| {' | '.join(row)} |" for row in cells]
     lines.insert(1, "|" + "---|" * len(rows[0]))
     note = "Compare lines of one run: other inputs, patients or scales are another task."
-    return f"**{SIMULATED}.** {note}\n\n" + "\n".join(lines) + "\n"
+    return f"**{label_of(runs)}.** {note}\n\n" + "\n".join(lines) + "\n"

@@ -48,8 +48,9 @@ def draw_matrices(agreement: Path, path: Path) -> Rows:
         axis.set_yticks(range(len(table["labels"])), table["labels"])
         axis.set(xlabel="grade on predicted", ylabel="grade on real")
         axis.set_title(f"Reader {reading['reader']}, {reading['version']}", fontsize=9)
-    figure.suptitle(SIMULATED if document["simulated"] else f"Study {document['study']}; not for diagnosis", fontsize=8)
-    save(figure, path)
+    said = SIMULATED if document["simulated"] else f"Study {document['study']}; not for diagnosis"
+    figure.suptitle(said, fontsize=8)
+    save(figure, path, said)
     return rows
 
 

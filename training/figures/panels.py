@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from service.errors import UsageError
 from service.imaging.volume import Float32
-from training.figures.label import SIMULATED, save
+from training.figures.label import label, save
 from training.figures.pictures import PLANES, RunPictures
 
 Rows = list[list[object]]
@@ -86,8 +86,9 @@ def draw_cases(runs: Sequence[RunPictures], cases: Sequence[str], given: str, pa
         where = {"rotation": 90, "va": "center", "ha": "right", "fontsize": 8, "transform": axes[0].transAxes}
         axes[0].text(-0.04, 0.5, f"{case}\n{plane}", **where)
     scale = f"grey 0 to {white:.2f}, differences 0 to {white / 2:.2f}, in the model's scale"
-    figure.suptitle(f"{SIMULATED}. Model given: {', '.join(runs[0].inputs)}; {scale}", fontsize=8)
-    save(figure, path)
+    said = label(any(run.simulated for run in runs))
+    figure.suptitle(f"{said}. Model given: {', '.join(runs[0].inputs)}; {scale}", fontsize=8)
+    save(figure, path, said)
     rows: Rows = [["case", "plane", "run", "loss", "mse", "mae"]]
     for case, plane, line in lines:
         for run, panel in zip(in_order(runs), line[3::2], strict=True):

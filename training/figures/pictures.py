@@ -13,7 +13,7 @@ from torch import nn
 from service.errors import UsageError
 from service.imaging.volume import Float32
 from training.evaluate import predicted_late, run
-from training.prepare import Example
+from training.examples import Example
 from training.settings import TrainingRecipe
 
 FILE = "pictures.npz"
@@ -38,6 +38,7 @@ class RunPictures:
     """
 
     run: str
+    simulated: bool
     recipe: str
     loss: str
     inputs: tuple[str, ...]
@@ -51,12 +52,19 @@ class RunPictures:
 
 
 def write_pictures(
-    network: nn.Module, recipe: TrainingRecipe, test: Sequence[Example], names: Sequence[str], path: Path
+    network: nn.Module,
+    recipe: TrainingRecipe,
+    test: Sequence[Example],
+    names: Sequence[str],
+    path: Path,
+    *,
+    simulated: bool = True,
 ) -> None:
     """Write ``pictures.npz`` of `test`, whose patients are called `names`; of volumes, the middle planes."""
     network.eval()
     per_case = [_planes(example, predicted_late(run(network, example), example, recipe), recipe) for example in test]
     facts = {
+        "simulated": simulated,
         "recipe": recipe.name,
         "loss": recipe.training.loss,
         "inputs": list(recipe.preprocessing.time_points),
@@ -86,6 +94,7 @@ def read_pictures(folder: Path) -> RunPictures:
         ) from error
     return RunPictures(
         run=folder.name,
+        simulated=facts.get("simulated") is not False,
         recipe=facts["recipe"],
         loss=facts["loss"],
         inputs=tuple(facts["inputs"]),

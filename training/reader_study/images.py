@@ -30,6 +30,7 @@ from service.imaging.registration import register
 from service.imaging.resampling import resample
 from service.imaging.rigid import RigidTransform
 from service.imaging.volume import Float32, Float64, Grid, Mask, Volume
+from service.inference.calibration import calibrated
 from service.inference.predictor import Predictor
 
 PLANES = ("sagittal", "axial")
@@ -111,7 +112,8 @@ def pictures(visits: Mapping[str, SourceSeries], predictors: Mapping[str, Predic
             fat_delayed=delayed.fat.median,
             recipe=predictor.manifest.recipe,
         )
-        restored = restore(predictor(given.tensor), given, baseline)
+        answer = calibrated(predictor(given.tensor), predictor.manifest.calibration)
+        restored = restore(answer, given, baseline)
         _accept(check_prediction(restored, baseline, anatomy, fat_baseline=fat.median), warnings)
         versions[name] = _predicted(restored.predicted, grids, fat.median, name)
     return PatientPictures(

@@ -18,6 +18,8 @@ from service.imaging.volume import Volume
 
 _COMMENT = "SIMULATED head and tracer, made by csf24-training simulate; no patient exists"
 _IMPLEMENTATION = "CSF24-SIM"
+_BASELINE_AT = datetime(2024, 5, 14, 8, 0)  # noqa: DTZ001 - DICOM local time
+INJECTED_AT = _BASELINE_AT + timedelta(minutes=70)
 
 
 def write_series(
@@ -135,8 +137,6 @@ def _write_slice(
     return path
 
 
-def visit_times(hours: float) -> tuple[datetime, datetime, datetime, datetime]:
-    """(baseline, injection, delayed, late) of the fictitious day, local time."""
-    baseline = datetime(2024, 5, 14, 8, 0)  # noqa: DTZ001 - DICOM local time
-    injection = baseline + timedelta(minutes=70)
-    return baseline, injection, injection + timedelta(hours=hours), injection + timedelta(hours=24)
+def acquired_at(hours: float) -> datetime:
+    """When a visit that many hours after the injection begins, local time of the fictitious hospital."""
+    return INJECTED_AT + timedelta(hours=hours) if hours > 0 else _BASELINE_AT

@@ -21,11 +21,12 @@ from training.simulate.tissues import BRAIN, FLUID, Head, Tissue
 # T1 s, proton density, T2* ms at 3 T
 _RELAXATION: dict[Tissue, tuple[float, float, float]] = {
     Tissue.AIR: (1.0, 0.005, 10),
-    Tissue.SKIN: (0.6, 0.65, 25),
-    Tissue.FAT: (0.37, 0.90, 45),
+    # scalp and diploe are thin layers of several tissues and not as bright as pure fat and marrow
+    Tissue.SKIN: (0.8, 0.50, 25),
+    Tissue.FAT: (0.37, 0.55, 45),
     Tissue.MUSCLE: (1.4, 0.75, 30),
     Tissue.BONE: (0.7, 0.06, 5),
-    Tissue.MARROW: (0.45, 0.65, 25),
+    Tissue.MARROW: (0.6, 0.30, 25),
     Tissue.CSF: (4.2, 1.0, 1000),
     Tissue.GREY: (1.45, 0.84, 50),
     Tissue.WHITE: (0.88, 0.70, 48),
@@ -127,6 +128,14 @@ def spgr(protocol: Protocol, t1: Float32, density: Float32, t2star_ms: Float32, 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scan:
+    """The image of one visit: as acquired, rounded and non-negative, with Rician noise; and without noise."""
+
+    acquired: Volume
+    clean: Volume
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tissues:
     """Relaxation maps of one head, with a patient's own values and texture; ``[k, j, i]``.
 
@@ -164,6 +173,17 @@ def tracer_per_tissue(head: Head, c_outside: Float32, c_ventricles: Float32) -> 
     return tracer
 
 
+def signal_increase(protocol: Protocol, head: Head, tracer: Float32) -> Float32:
+    """What `tracer` (mM per tissue) adds to the signal of tissue of textbook values, in units of orbital fat's."""
+    columns = np.array([_RELAXATION[tissue] for tissue in Tissue], dtype=np.float32)
+    t1, density, t2star = (columns[:, n][head.labels] for n in range(3))
+    nothing = np.zeros_like(tracer)
+    fat_t1, fat_density, fat_t2star = (columns[Tissue.ORBITAL_FAT, n : n + 1] for n in range(3))
+    fat = spgr(protocol, fat_t1, fat_density, fat_t2star, np.zeros(1, dtype=np.float32))
+    risen = spgr(protocol, t1, density, t2star, tracer) - spgr(protocol, t1, density, t2star, nothing)
+    return np.asarray(risen / fat[0], dtype=np.float32)
+
+
 def coil_field(grid: Grid, rng: np.random.Generator) -> Float32:
     """A smooth receive field of 0 to 12 % spread; coils and shims of one scanner differ little between visits."""
     spread = rng.uniform(0.0, 0.12)
@@ -180,8 +200,8 @@ def scan(
     grid: Grid,
     coil: Float32,
     rng: np.random.Generator,
-) -> Volume:
-    """The image of one visit on the scanner's `grid`: rounded, non-negative, with Rician noise.
+) -> Scan:
+    """The image of one visit on the scanner's `grid`.
 
     `coil` is the patient's receive field ``[k, j, i]`` on the scanner's grid, shared by all visits.
     """
@@ -199,5 +219,6 @@ def scan(
     sigma = np.float32(white / visit.snr)
     real = image + sigma * rng.standard_normal(grid.shape, dtype=np.float32)
     imaginary = sigma * rng.standard_normal(grid.shape, dtype=np.float32)
-    scaled = np.hypot(real, imaginary) * np.float32(visit.gain / white)
-    return Volume(np.rint(np.clip(scaled, 0, 32767)).astype(np.float32), grid)
+    unit = np.float32(visit.gain / white)
+    scaled = np.rint(np.clip(np.hypot(real, imaginary) * unit, 0, 32767)).astype(np.float32)
+    return Scan(acquired=Volume(scaled, grid), clean=Volume(np.asarray(image * unit, dtype=np.float32), grid))

@@ -9,8 +9,8 @@ from service.imaging.recipe_types import Anatomy, Orbit, Plane
 from service.imaging.rigid import RigidTransform
 from service.imaging.volume import Grid, Volume
 from service.inference.onnx import bundled_models_path, find_models, load_predictor, verify_parity
+from tests.builders.simulated import three_visits
 from training.prepare import prepare_patient
-from training.simulate.cohort import SimulatedPatient
 
 MODELS = [directory for _, _, directory in find_models([bundled_models_path()])]
 
@@ -46,24 +46,15 @@ def test_training_and_service_make_the_same_tensor(directory):
     grid = Grid.axis_aligned((30, 40, 36), 4.0, (0, 0, 0))
     volumes = [Volume(rng.uniform(10, 900, grid.shape).astype(np.float32), grid) for _ in range(3)]
     to_delayed = RigidTransform.from_euler((3, -2, 4), (2, 5, -3))
-    patient = SimulatedPatient(
-        name="patient-000",
-        baseline=volumes[0],
-        delayed=volumes[1],
-        late=volumes[2],
-        to_delayed=to_delayed,
-        to_late=RigidTransform.identity(),
-        anatomy=made_up_anatomy(grid),
-        hours=1.5,
-        truth={},
-    )
+    patient = three_visits(tuple(volumes), to_delayed, RigidTransform.identity(), made_up_anatomy(grid))
+    baseline, delayed = (patient.visits[window].volume for window in ("baseline", "1-2h"))
     served = prepare(
-        patient.baseline,
-        patient.delayed,
+        baseline,
+        delayed,
         transform=to_delayed,
         anatomy=patient.anatomy,
-        fat_baseline=measure_orbital_fat(patient.baseline, patient.anatomy).median,
-        fat_delayed=measure_orbital_fat(patient.delayed, patient.anatomy, to_delayed).median,
+        fat_baseline=measure_orbital_fat(baseline, patient.anatomy).median,
+        fat_delayed=measure_orbital_fat(delayed, patient.anatomy, to_delayed).median,
         recipe=recipe,
     )
     assert np.array_equal(prepare_patient(patient, recipe).tensor[None], served.tensor)

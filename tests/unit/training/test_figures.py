@@ -14,11 +14,11 @@ from service.errors import UsageError
 from tests.builders.reader_study import study_key, write_forms
 from training import cli
 from training.evaluate import evaluate, write_figures
+from training.examples import Example
 from training.figures.panels import panels
 from training.figures.pictures import read_pictures, write_pictures
 from training.fit import fit
 from training.model import build
-from training.prepare import Example
 from training.reader_study.key import write_key
 from training.settings import load_recipe
 

@@ -9,25 +9,16 @@ import torch
 from service.imaging.anatomy import find_anatomy
 from tests.builders.patients import MOVED, head_after, head_before
 from tests.builders.reader_study import LATE_POSE, head_late
+from tests.builders.simulated import three_visits
 from training.augment import augment
 from training.prepare import prepare_patient
 from training.settings import load_recipe
-from training.simulate.cohort import SimulatedPatient
 
 
 @pytest.fixture(scope="module")
 def patient():
-    return SimulatedPatient(
-        name="patient-000",
-        baseline=head_before(),
-        delayed=head_after(),
-        late=head_late(),
-        to_delayed=MOVED,
-        to_late=LATE_POSE,
-        anatomy=find_anatomy(head_before()),
-        hours=1.5,
-        truth={},
-    )
+    volumes = (head_before(), head_after(), head_late())
+    return three_visits(volumes, MOVED, LATE_POSE, find_anatomy(head_before()))
 
 
 def test_the_answer_does_not_depend_on_what_the_model_is_given(patient):

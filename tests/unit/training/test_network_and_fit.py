@@ -13,11 +13,11 @@ from training import fit as fit_module
 from training.augment import augment
 from training.baselines import copy_delayed, fit_linear, linear
 from training.evaluate import errors, evaluate
+from training.examples import Example, load_example, save_example
 from training.export import export
 from training.fit import fit
 from training.losses import pinball, weighted_l1, weighted_l2
 from training.model import ResidualUNet3d, UNet2d, build, count_parameters, depth_to_space, space_to_depth
-from training.prepare import Example, load_example, save_example
 from training.settings import load_recipe
 
 FACTS = {
@@ -138,7 +138,14 @@ def test_an_export_replays_and_another_input_agrees_too(tmp_path):
         torch.nn.init.normal_(network.head.weight, std=0.1)
     figures = {**evaluate(network, recipe, data[:2], data[2:]), "anatomy": "made up", "refused": 0}
     directory = export(
-        network, recipe, data[0].tensor[None], version="9.9.9", out=tmp_path, training=FACTS, metrics=figures
+        network,
+        recipe,
+        data[0].tensor[None],
+        version="9.9.9",
+        out=tmp_path,
+        simulated=True,
+        training=FACTS,
+        metrics=figures,
     )
     assert directory.name == "volume3d-9.9.9"
     manifest = load_manifest(directory)

@@ -119,3 +119,16 @@ def test_antegrade_flow_keeps_the_ventricles_free_and_retrograde_flow_fills_them
 
     assert ventricle_over_outside(0.5) < 0.1
     assert ventricle_over_outside(-0.15) > 0.5
+
+
+def test_after_a_month_nothing_is_left(cells):
+    times = (24.0, 696.0)
+    early, late = solve(cells, Physiology(**{**HEAD, "ventricular_flow": 0.3, "spinal_flow": 0.3}), times).values()
+    assert amount(cells, late) < 0.01 * amount(cells, early)
+
+
+def test_the_tail_goes_on_as_the_solver_would():
+    """Past 96 h an exponential stands for the solver; where clearance alone acts, the exponential is known."""
+    tube, still = bar(), Physiology(**{**QUIET, "clearance_csf": 0.005})
+    late = solve(tube, still, (96.0, 696.0))
+    assert amount(tube, late[696.0]) == pytest.approx(amount(tube, late[96.0]) * np.exp(-0.005 * 600), rel=0.05)

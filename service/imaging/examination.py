@@ -1,0 +1,163 @@
+"""All that is found out about a pair before a model sees it, each finding held against its checks.
+
+The conversion and the preparation of training data both go this way: what the service refuses, training does not learn
+from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from service.errors import InputRefused
+from service.imaging.anatomy import find_anatomy
+from service.imaging.normalisation import measure_orbital_fat
+from service.imaging.quality import QualityReport, align
+from service.imaging.quality_pair import check_normalisation, check_registration, check_two_scans
+from service.imaging.quality_scan import check_anatomy, check_contrast, check_scan, check_volume
+from service.imaging.quality_tracer import check_tracer
+from service.imaging.recipe_types import AlignedScan, Anatomy, OrbitalFat, Registration
+from service.imaging.registration import register
+from service.imaging.resampling import resample
+from service.imaging.rigid import RigidTransform
+from service.imaging.volume import Volume
+
+Clock = Callable[[], float]
+"""Seconds from any fixed start; only differences are used."""
+_BY_TRACER = frozenset({"FAT_DRIFT", "STRUCTURE_DIFFERS"})
+"""They compare tissue, which tracer itself has brightened some hours later."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Examination:
+    """What has been found so far; a refusal leaves it as far as it came.
+
+    Attributes
+    ----------
+    checks
+        Every verdict, warnings included.
+    timings_s
+        Seconds per stage, in order.
+    lenient
+        Rejections are kept among the checks and do not end the examination: for looking at what is refused.
+    """
+
+    clock: Clock
+    lenient: bool = False
+    checks: QualityReport = field(default_factory=lambda: QualityReport(checks=()))
+    anatomy: Anatomy | None = None
+    registration: Registration | None = None
+    fat_baseline: OrbitalFat | None = None
+    fat_delayed: OrbitalFat | None = None
+    timings_s: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Times a stage, whatever its end."""
+        start = self.clock()
+        try:
+            yield
+        finally:
+            self.timings_s[name] = self.timings_s.get(name, 0.0) + self.clock() - start
+
+    def accept(self, report: QualityReport) -> None:
+        """Keep the verdicts; raises `InputRefused` with the rejections among them, unless `lenient`."""
+        self.checks = self.checks + report
+        if report.rejections and not self.lenient:
+            raise InputRefused(*report.rejections)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ExaminedPair:
+    """A pair that passed: where its parts lie, and both scans ready for `prepare_series`."""
+
+    anatomy: Anatomy
+    baseline: AlignedScan
+    delayed: AlignedScan
+
+
+def examine(baseline: Volume, delayed: Volume, course: Examination) -> ExaminedPair:
+    """Outline, register, normalise and check a pair; `course` keeps what is found.
+
+    Raises
+    ------
+    InputRefused
+        A check refused it.
+    """
+    with course.stage("checks"):
+        course.accept(check_volume(baseline, "baseline"))
+        course.accept(check_volume(delayed, "delayed"))
+        course.accept(check_two_scans(baseline, delayed))
+    anatomy = _outlined(baseline, course)
+    with course.stage("registration"):
+        registration = course.registration = register(baseline, delayed, centre=anatomy.brain_centre)
+    with course.stage("checks"):
+        aligned = align(baseline, delayed, registration.transform, anatomy)
+        course.accept(
+            check_contrast(aligned.before, anatomy)
+            + check_scan(baseline, aligned.before, anatomy, series="baseline")
+            + check_scan(delayed, aligned.after, anatomy, transform=registration.transform, series="delayed")
+            + check_registration(registration, aligned, anatomy, delayed.grid)
+        )
+    with course.stage("normalisation"):
+        fat_baseline = course.fat_baseline = measure_orbital_fat(baseline, anatomy)
+        fat_delayed = course.fat_delayed = measure_orbital_fat(delayed, anatomy, registration.transform)
+    fat = {"fat_baseline": fat_baseline.median, "fat_delayed": fat_delayed.median}
+    with course.stage("checks"):
+        course.accept(check_normalisation(aligned, anatomy, fat_baseline=fat_baseline, fat_delayed=fat_delayed))
+        course.accept(check_tracer(aligned, anatomy, **fat))
+    return ExaminedPair(
+        anatomy=anatomy,
+        baseline=AlignedScan(volume=baseline, transform=RigidTransform.identity(), fat=fat_baseline.median),
+        delayed=AlignedScan(volume=delayed, transform=registration.transform, fat=fat_delayed.median),
+    )
+
+
+def examine_baseline(baseline: Volume, course: Examination) -> tuple[Anatomy, AlignedScan]:
+    """Outline, normalise and check a baseline for which there is no delayed scan.
+
+    Raises
+    ------
+    InputRefused
+        A check refused it.
+    """
+    course.accept(check_volume(baseline, "baseline"))
+    anatomy = _outlined(baseline, course)
+    shown = resample(baseline, anatomy.grid, antialias=True).array
+    course.accept(check_contrast(shown, anatomy) + check_scan(baseline, shown, anatomy, series="baseline"))
+    fat = course.fat_baseline = measure_orbital_fat(baseline, anatomy)
+    return anatomy, AlignedScan(volume=baseline, transform=RigidTransform.identity(), fat=fat.median)
+
+
+def _outlined(baseline: Volume, course: Examination) -> Anatomy:
+    with course.stage("anatomy"):
+        anatomy = course.anatomy = find_anatomy(baseline)
+        course.accept(check_anatomy(baseline, anatomy))
+    return anatomy
+
+
+def examine_later(baseline: AlignedScan, later: Volume, anatomy: Anatomy, course: Examination) -> AlignedScan:
+    """Register, normalise and check a further scan of a patient whose pair passed: the answer that training wants.
+
+    The checks are those of the pair but for three that do not hold for it: that tracer is in the basal fluid, and the
+    two on tissue that tracer has brightened by then.
+
+    Raises
+    ------
+    InputRefused
+        A check refused it.
+    """
+    course.accept(check_volume(later, "later"))
+    course.accept(check_two_scans(baseline.volume, later))
+    registration = register(baseline.volume, later, centre=anatomy.brain_centre)
+    aligned = align(baseline.volume, later, registration.transform, anatomy)
+    fat_baseline = measure_orbital_fat(baseline.volume, anatomy)
+    fat = measure_orbital_fat(later, anatomy, registration.transform)
+    found = (
+        check_scan(later, aligned.after, anatomy, transform=registration.transform, series="later")
+        + check_registration(registration, aligned, anatomy, later.grid)
+        + check_normalisation(aligned, anatomy, fat_baseline=fat_baseline, fat_delayed=fat)
+    )
+    course.accept(QualityReport(checks=tuple(check for check in found.checks if check.code not in _BY_TRACER)))
+    return AlignedScan(volume=later, transform=registration.transform, fat=fat.median)
