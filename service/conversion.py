@@ -23,7 +23,7 @@ from service.dicom.part10 import read_dataset
 from service.dicom.policy import PairingPolicy
 from service.dicom.read_back import verify_objects
 from service.errors import Reason
-from service.imaging.examination import Clock
+from service.imaging.examination import Clock, Fallback
 from service.inference.predictor import Predictor
 from service.pictures.preview import PreviewSource, render_preview
 from service.pipeline import Outcome, VolumePair, convert
@@ -80,6 +80,8 @@ class Converter:
         Windows and tolerances that the headers are held against.
     clock
         Monotonic seconds.
+    fallback
+        What may stand in for orbital fat that cannot be used; the result is then marked.
     """
 
     def __init__(
@@ -90,12 +92,14 @@ class Converter:
         outputs: OutputSelection,
         software_version: str,
         clock: Clock,
+        fallback: Fallback = "none",
     ) -> None:
         self._predictor = predictor
         self._policy = policy
         self._outputs = outputs
         self._version = software_version
         self._clock = clock
+        self._fallback = fallback
 
     def convert_dicom(self, pair: DicomPair) -> Conversion:
         """Convert a pair of DICOM series; a refusal is a result.
@@ -116,7 +120,7 @@ class Converter:
         volumes = received.volumes
         reasons = received.rejections
         if volumes is not None and not reasons:
-            course = convert(volumes, self._predictor, clock=self._clock)
+            course = convert(volumes, self._predictor, clock=self._clock, fallback=self._fallback)
             timings |= course.timings_s
             reasons = course.reasons
         facts = CaseFacts(
@@ -134,7 +138,7 @@ class Converter:
         preview = self._preview(pair.case_id, pictured, reasons) if pictured else None
         timings["preview"] = self._clock() - start
         start = self._clock()
-        derivation = self._derivation(pair, received, warnings)
+        derivation = self._derivation(pair, received, warnings, course)
         if reasons:
             files = self._notice(pair, received, derivation, reasons, preview)
         else:
@@ -159,7 +163,7 @@ class Converter:
         reasons
             Rejections already known, e.g. of the times given beside the images.
         """
-        course = None if reasons else convert(pair, self._predictor, clock=self._clock)
+        course = None if reasons else convert(pair, self._predictor, clock=self._clock, fallback=self._fallback)
         found = tuple(reasons) if course is None else course.reasons
         timings = dict(course.timings_s) if course else {}
         start = self._clock()
@@ -198,7 +202,7 @@ class Converter:
     def _prediction(
         self, received: ReceivedPair, course: Outcome | None, derivation: DerivationFacts
     ) -> tuple[DerivedFile, ...]:
-        if course is None or course.restored is None or course.fat_baseline is None:
+        if course is None or course.restored is None or course.reference is None:
             raise ValueError("there is no prediction to derive objects from")
         baseline, delayed = received.sources
         found = course.reflux
@@ -208,7 +212,7 @@ class Converter:
             course.restored,
             derivation,
             self._outputs,
-            fat_baseline=course.fat_baseline.median,
+            fat_baseline=course.reference.baseline,
             reflux=RefluxFacts(index=found.index, grade_24h=found.grade_24h, interval=found.interval)
             if found
             else _NOT_GRADABLE,
@@ -273,8 +277,11 @@ class Converter:
             pictured=pictured,
         )
 
-    def _derivation(self, pair: DicomPair, received: ReceivedPair, warnings: tuple[Reason, ...]) -> DerivationFacts:
+    def _derivation(
+        self, pair: DicomPair, received: ReceivedPair, warnings: tuple[Reason, ...], course: Outcome | None
+    ) -> DerivationFacts:
         manifest = self._predictor.manifest
+        substituted = course and course.reference and course.reference.kind == "white_matter"
         return DerivationFacts(
             case_id=pair.case_id,
             fingerprint=self._fingerprint(pair),
@@ -284,7 +291,7 @@ class Converter:
                 name=manifest.name,
                 version=manifest.version,
                 sha256=manifest.sha256,
-                mode=manifest.recipe.mode,
+                mode=f"{manifest.recipe.mode}{' (white matter in place of fat)' if substituted else ''}",
                 simulated_training=manifest.simulated_training,
                 intended_use=manifest.intended_use,
             ),
@@ -304,6 +311,8 @@ class Converter:
             "injection": pair.injection_time.isoformat() if pair.injection_time else "",
             "instances": [sorted(hashlib.sha256(content).hexdigest() for content in side) for side in sides],
         }
+        if self._fallback != "none":
+            settings["fallback"] = self._fallback
         if self._predictor.manifest.calibration is not None:
             settings["calibration"] = asdict(self._predictor.manifest.calibration)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
@@ -313,15 +322,14 @@ def _pictured(pair: VolumePair, course: Outcome | None, reasons: tuple[Reason, .
     """What there is to look at; of a refusal, only what was received."""
     shown = course.restored if course and not reasons else None
     registration = course.registration if course else None
-    fat_baseline = course.fat_baseline if course else None
-    fat_delayed = course.fat_delayed if course else None
+    reference = course.reference if course else None
     return PreviewSource(
         baseline=pair.baseline,
         delayed=pair.delayed,
         transform=registration.transform if registration else None,
         centre=course.anatomy.brain_centre if course and course.anatomy else pair.baseline.grid.centre,
-        fat_baseline=fat_baseline.median if fat_baseline else 0.0,
-        fat_delayed=fat_delayed.median if fat_delayed else 0.0,
+        fat_baseline=reference.baseline if reference else 0.0,
+        fat_delayed=reference.delayed if reference else 0.0,
         predicted=shown.predicted if shown else (),
         increase=shown.increase if shown else (),
         lower=shown.lower if shown else (),

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from service.cases import CaseOutcome
 from service.errors import InputRefused, Reason
-from service.imaging.examination import Clock, Examination, examine
+from service.imaging.examination import Clock, Examination, Fallback, examine
 from service.imaging.quality import QualityReport
 from service.imaging.quality_prediction import check_prediction
 from service.imaging.recipe import prepare_series, restore
-from service.imaging.recipe_types import Anatomy, OrbitalFat, Registration, RestoredPrediction
+from service.imaging.recipe_types import Anatomy, OrbitalFat, Registration, RestoredPrediction, SignalReference
 from service.imaging.reflux import Reflux, reflux
 from service.imaging.volume import Volume
 from service.inference.calibration import calibrated
@@ -42,7 +42,7 @@ class Outcome:
         The rejections; empty for a prediction.
     checks
         Every verdict up to the end, warnings included.
-    anatomy, registration, fat_baseline, fat_delayed, restored, reflux
+    anatomy, registration, fat_baseline, fat_delayed, reference, restored, reflux
         As far as the conversion came; None after that. ``restored`` is None after any rejection.
     timings_s
         Seconds per stage, in order.
@@ -55,6 +55,7 @@ class Outcome:
     registration: Registration | None
     fat_baseline: OrbitalFat | None
     fat_delayed: OrbitalFat | None
+    reference: SignalReference | None
     restored: RestoredPrediction | None
     reflux: Reflux | None
     timings_s: Mapping[str, float]
@@ -81,21 +82,27 @@ class _Course(Examination):
             registration=self.registration,
             fat_baseline=self.fat_baseline,
             fat_delayed=self.fat_delayed,
+            reference=self.reference,
             restored=None if reasons else self.restored,
             reflux=None if reasons else self.reflux,
             timings_s=dict(self.timings_s),
         )
 
 
-def convert(pair: VolumePair, predictor: Predictor, *, clock: Clock) -> Outcome:
+def convert(pair: VolumePair, predictor: Predictor, *, clock: Clock, fallback: Fallback = "none") -> Outcome:
     """Align, normalise, predict and judge one pair.
+
+    Parameters
+    ----------
+    fallback
+        What may stand in for orbital fat that cannot be used; the result is then marked.
 
     Raises
     ------
     ModelError
         The model itself failed; nothing is known against the pair.
     """
-    course = _Course(clock=clock)
+    course = _Course(clock=clock, fallback=fallback)
     try:
         _run(pair, predictor, course)
     except InputRefused as refusal:

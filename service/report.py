@@ -94,6 +94,7 @@ def case_report(
         "registration": _registration(registration) if registration else None,
         "normalisation": {
             "mode": manifest.recipe.mode,
+            "reference": course.reference.kind if course and course.reference else None,
             "orbital_fat": _fat(course.fat_baseline) if course and course.fat_baseline else None,
             "orbital_fat_delayed": _fat(course.fat_delayed) if course and course.fat_delayed else None,
         },
@@ -144,7 +145,7 @@ def bare_report(
         "injection_time": injection_time.isoformat() if injection_time else None,
         "hours_after_injection": _finite(hours_after_injection),
         "registration": None,
-        "normalisation": {"mode": None, "orbital_fat": None, "orbital_fat_delayed": None},
+        "normalisation": {"mode": None, "reference": None, "orbital_fat": None, "orbital_fat_delayed": None},
         "model": {"name": None, "version": None, "sha256": None, "provider": None, "simulated_training": None},
         "reflux": {"index": None, "grade_24h": None, "interval": None},
         "uncertainty": None,
@@ -212,9 +213,9 @@ def _reflux(found: Reflux | None) -> Json:
 
 def _uncertainty(course: Outcome | None, manifest: ModelManifest) -> Json | None:
     """Mean width of the predicted interval over the brain, in fat units; None for a model without one."""
-    if course is None or course.restored is None or course.anatomy is None or course.fat_baseline is None:
+    if course is None or course.restored is None or course.anatomy is None or course.reference is None:
         return None
-    width = interval_width(course.restored, course.fat_baseline.median)
+    width = interval_width(course.restored, course.reference.baseline)
     if width is None:
         return None
     return {

@@ -97,6 +97,7 @@ def converter_with(config: Config, predictor: OnnxPredictor) -> Converter:
         predictor,
         policy=pairing_policy(config),
         outputs=output_selection(config),
+        fallback=config.normalisation.fallback,
         software_version=__version__,
         clock=time.perf_counter,
     )

@@ -153,6 +153,12 @@ class Pairing(_Section):
         return self.windows.named()[self.delayed_window]
 
 
+class Normalisation(_Section):
+    """What the scans are divided by."""
+
+    fallback: Literal["none", "white_matter"] = "none"
+
+
 class Models(_Section):
     """Which model predicts; the wheel's own models are always found."""
 
@@ -256,6 +262,7 @@ class Config(_Section):
     tls: Tls = Tls()
     storage: Storage = Storage()
     pairing: Pairing = Pairing()
+    normalisation: Normalisation = Normalisation()
     models: Models = Models()
     inference: Inference = Inference()
     outputs: Outputs = Outputs()

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 from service.errors import InputRefused
 from service.imaging.anatomy import find_anatomy
-from service.imaging.normalisation import measure_orbital_fat
-from service.imaging.quality import QualityReport, align
-from service.imaging.quality_pair import check_normalisation, check_registration, check_two_scans
+from service.imaging.normalisation import measure_orbital_fat, measure_white_matter
+from service.imaging.quality import AlignedPair, QualityReport, align
+from service.imaging.quality_pair import check_normalisation, check_registration, check_two_scans, check_white_matter
 from service.imaging.quality_scan import check_anatomy, check_contrast, check_scan, check_volume
 from service.imaging.quality_tracer import check_tracer
-from service.imaging.recipe_types import AlignedScan, Anatomy, OrbitalFat, Registration
+from service.imaging.recipe_types import AlignedScan, Anatomy, OrbitalFat, Registration, SignalReference
 from service.imaging.registration import register
 from service.imaging.resampling import resample
 from service.imaging.rigid import RigidTransform
@@ -25,6 +26,9 @@ from service.imaging.volume import Volume
 
 Clock = Callable[[], float]
 """Seconds from any fixed start; only differences are used."""
+Fallback = Literal["none", "white_matter"]
+_NO_USABLE_FAT = frozenset({"FAT_NOT_FOUND", "FAT_SMALL", "FAT_VARIABLE", "FAT_ASYMMETRIC", "FAT_NOT_BRIGHT"})
+"""With these another reference may do; not where fat says that the two scans were acquired otherwise."""
 _BY_TRACER = frozenset({"FAT_DRIFT", "STRUCTURE_DIFFERS"})
 """They compare tissue, which tracer itself has brightened some hours later."""
 
@@ -39,17 +43,21 @@ class Examination:
         Every verdict, warnings included.
     timings_s
         Seconds per stage, in order.
+    fallback
+        What may stand in for orbital fat that cannot be used.
     lenient
         Rejections are kept among the checks and do not end the examination: for looking at what is refused.
     """
 
     clock: Clock
+    fallback: Fallback = "none"
     lenient: bool = False
     checks: QualityReport = field(default_factory=lambda: QualityReport(checks=()))
     anatomy: Anatomy | None = None
     registration: Registration | None = None
     fat_baseline: OrbitalFat | None = None
     fat_delayed: OrbitalFat | None = None
+    reference: SignalReference | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -100,18 +108,45 @@ def examine(baseline: Volume, delayed: Volume, course: Examination) -> ExaminedP
             + check_scan(delayed, aligned.after, anatomy, transform=registration.transform, series="delayed")
             + check_registration(registration, aligned, anatomy, delayed.grid)
         )
-    with course.stage("normalisation"):
-        fat_baseline = course.fat_baseline = measure_orbital_fat(baseline, anatomy)
-        fat_delayed = course.fat_delayed = measure_orbital_fat(delayed, anatomy, registration.transform)
-    fat = {"fat_baseline": fat_baseline.median, "fat_delayed": fat_delayed.median}
+    reference = course.reference = _reference(baseline, delayed, aligned, course)
     with course.stage("checks"):
-        course.accept(check_normalisation(aligned, anatomy, fat_baseline=fat_baseline, fat_delayed=fat_delayed))
-        course.accept(check_tracer(aligned, anatomy, **fat))
+        course.accept(check_tracer(aligned, anatomy, fat_baseline=reference.baseline, fat_delayed=reference.delayed))
     return ExaminedPair(
         anatomy=anatomy,
-        baseline=AlignedScan(volume=baseline, transform=RigidTransform.identity(), fat=fat_baseline.median),
-        delayed=AlignedScan(volume=delayed, transform=registration.transform, fat=fat_delayed.median),
+        baseline=AlignedScan(volume=baseline, transform=RigidTransform.identity(), fat=reference.baseline),
+        delayed=AlignedScan(volume=delayed, transform=registration.transform, fat=reference.delayed),
     )
+
+
+def _reference(baseline: Volume, delayed: Volume, aligned: AlignedPair, course: Examination) -> SignalReference:
+    """By orbital fat; by white matter where that fails for want of usable fat and the site allows it."""
+    assert course.anatomy is not None
+    try:
+        return _by_fat(baseline, delayed, aligned, course)
+    except InputRefused as refusal:
+        if course.fallback == "none" or not {reason.code for reason in refusal.reasons} <= _NO_USABLE_FAT:
+            raise
+        because = refusal.reasons
+    course.fat_baseline = course.fat_delayed = None
+    with course.stage("normalisation"):
+        reference, variation = measure_white_matter(aligned, course.anatomy)
+    with course.stage("checks"):
+        course.accept(check_white_matter(variation, because))
+    return reference
+
+
+def _by_fat(baseline: Volume, delayed: Volume, aligned: AlignedPair, course: Examination) -> SignalReference:
+    assert course.anatomy is not None
+    assert course.registration is not None
+    with course.stage("normalisation"):
+        before = course.fat_baseline = measure_orbital_fat(baseline, course.anatomy)
+        after = course.fat_delayed = measure_orbital_fat(delayed, course.anatomy, course.registration.transform)
+    with course.stage("checks"):
+        found = check_normalisation(aligned, course.anatomy, fat_baseline=before, fat_delayed=after)
+        if found.rejections and course.fallback != "none":
+            raise InputRefused(*found.rejections)  # not among the checks yet: another reference may do
+        course.accept(found)
+    return SignalReference(kind="orbital_fat", baseline=before.median, delayed=after.median)
 
 
 def examine_baseline(baseline: Volume, course: Examination) -> tuple[Anatomy, AlignedScan]:

@@ -1,19 +1,30 @@
-"""Orbital-fat reference: the signal that both time points are divided by.
+"""Orbital-fat reference: the signal that both time points are divided by; and white matter in its place.
 
 The region is found once, on the baseline, and carried to the delayed volume by the registration, so
 that both are measured in the same tissue. The median, because the optic-nerve sheath inside the cone
 enhances with tracer and would lift a mean.
+
+White matter is a poorer reference: how bright fat is beside it depends on the sequence and on fat suppression, which
+the ratio below cannot know, and it takes up tracer itself within a day.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import SimpleITK as sitk
 
 from service.errors import InputRefused, Reason
-from service.imaging.recipe_types import Anatomy, Orbit, OrbitalFat
+from service.imaging.head_mask import erode
+from service.imaging.quality import SMALLEST_REGION, AlignedPair
+from service.imaging.recipe_types import Anatomy, Orbit, OrbitalFat, SignalReference
 from service.imaging.resampling import sample
 from service.imaging.rigid import RigidTransform
 from service.imaging.volume import Float32, Volume
+
+FAT_OVER_WHITE_MATTER = 1.65
+"""In seven real heads with bright fat, of several scanners and sequences: 1.25 to 1.92, median 1.61."""
+_FROM_OUTLINE_MM = 3.0
+_WITHOUT_TAILS = (1.0, 99.5)
 
 
 def measure_orbital_fat(volume: Volume, anatomy: Anatomy, transform: RigidTransform | None = None) -> OrbitalFat:
@@ -57,6 +68,51 @@ def measure_orbital_fat(volume: Volume, anatomy: Anatomy, transform: RigidTransf
         right=_median(right),
         coefficient_of_variation=float(spread / both.mean()),
     )
+
+
+def measure_white_matter(pair: AlignedPair, anatomy: Anatomy) -> tuple[SignalReference, float]:
+    """A reference by white matter: what orbital fat would be in a head of usual proportions.
+
+    Returns
+    -------
+    tuple
+        The reference, and the white matter's coefficient of variation in the baseline, which shading and motion raise.
+
+    Raises
+    ------
+    InputRefused
+        WHITE_MATTER_NOT_FOUND: too little tissue to tell white from grey matter in.
+    """
+    inner = erode(anatomy.brain, _FROM_OUTLINE_MM, anatomy.grid) & ~anatomy.csf & (pair.before > 0) & (pair.after > 0)
+    values = pair.before[inner]
+    white = inner.copy()
+    if values.size >= SMALLEST_REGION:
+        white[inner] = values > _between_two_tissues(values)
+    signal = pair.before[white]
+    if values.size < SMALLEST_REGION or signal.size < SMALLEST_REGION:
+        raise InputRefused(
+            Reason(
+                code="WHITE_MATTER_NOT_FOUND",
+                message="There is too little white matter to normalise by in place of the orbital fat. Send a T1 "
+                "series of the whole head.",
+                measured=float(signal.size),
+                limit=float(SMALLEST_REGION),
+            )
+        )
+    reference = SignalReference(
+        kind="white_matter",
+        baseline=float(np.median(signal)) * FAT_OVER_WHITE_MATTER,
+        delayed=float(np.median(pair.after[white])) * FAT_OVER_WHITE_MATTER,
+    )
+    return reference, float(signal.std() / signal.mean())
+
+
+def _between_two_tissues(values: Float32) -> float:
+    """Otsu's threshold, of a histogram without its tails."""
+    image = sitk.GetImageFromArray(np.clip(values, *np.percentile(values, _WITHOUT_TAILS))[None])
+    threshold = sitk.OtsuThresholdImageFilter()
+    threshold.Execute(image)
+    return float(threshold.GetThreshold())
 
 
 def _signal(volume: Volume, orbit: Orbit | None, transform: RigidTransform | None) -> Float32:

@@ -248,6 +248,21 @@ LIMITS: dict[str, Limit] = {
         lowest=0.8,
         highest=1.25,
     ),
+    "WHITE_VARIABLE": Limit(
+        message="White matter, by which the scans were to be normalised in place of fat, is not uniform: shading or "
+        "motion. Send a series with a better homogeneity correction.",
+        why="0.08-0.12 in real heads; beyond, the median depends on where it is taken",
+        highest=0.20,
+    ),
+    "REFERENCE_IS_WHITE_MATTER": Limit(
+        message="Normalised by white matter, since the orbital fat could not be used: the signal scale that the model "
+        "was made for is met to about a quarter only. Judge the prediction with that in mind, or send a T1 "
+        "series without fat suppression that includes both orbits",
+        why="marks every such result; allowed by normalisation.fallback only",
+        highest=0.0,
+        unit="faults of the orbital fat",
+        action="WARN",
+    ),
     "NO_TRACER": Limit(
         message="No tracer is seen in the basal fluid of the delayed series: injection failed, or the wrong "
         "series. Check the injection and the series.",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import SimpleITK as sitk
 
+from service.errors import Reason
 from service.imaging.quality import SMALLEST_REGION, AlignedPair, Box, QualityReport, around_brain, judge, report
 from service.imaging.recipe_types import Anatomy, OrbitalFat, Registration
 from service.imaging.rigid import RigidTransform
@@ -52,6 +55,21 @@ def check_normalisation(
     drift = (fat_delayed.median / fat_baseline.median) / (after / before) if before > 0 < after else float("nan")
     checks.append(judge("FAT_DRIFT", drift))
     return report(checks)
+
+
+def check_white_matter(variation: float, because: tuple[Reason, ...]) -> QualityReport:
+    """Can both series be divided by their white matter instead? Marks that they are, and why not by fat.
+
+    Parameters
+    ----------
+    variation
+        Coefficient of variation of white matter in the baseline.
+    because
+        What was wrong with the fat.
+    """
+    marked = judge("REFERENCE_IS_WHITE_MATTER", float(len(because)))
+    codes = ", ".join(dict.fromkeys(reason.code for reason in because))
+    return report([judge("WHITE_VARIABLE", variation), replace(marked, message=f"{marked.message} ({codes})")])
 
 
 def shared_grain(one: Volume, other: Volume) -> float:

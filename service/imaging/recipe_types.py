@@ -84,6 +84,23 @@ class OrbitalFat:
     coefficient_of_variation: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalReference:
+    """What both series are divided by.
+
+    Attributes
+    ----------
+    kind
+        ``white_matter`` stands in for orbital fat that cannot be used, only where it is allowed, and is marked as such.
+    baseline, delayed
+        Signal of the intraconal fat, or what it would be by white matter's; each series in its own units; > 0.
+    """
+
+    kind: Literal["orbital_fat", "white_matter"]
+    baseline: float
+    delayed: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Registration:
     """Rigid alignment of the delayed (moving) to the baseline (fixed) volume, with its figures.

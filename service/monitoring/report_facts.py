@@ -57,6 +57,7 @@ _GROUPS: tuple[tuple[str, tuple[_Row, ...]], ...] = (
         "Signal reference (orbital fat)",
         (
             _Row(name="Mode", path=("normalisation", "mode")),
+            _Row(name="Reference", path=("normalisation", "reference")),
             _Row(name="Median, baseline", path=("normalisation", "orbital_fat", "median")),
             _Row(name="Median, delayed", path=("normalisation", "orbital_fat_delayed", "median")),
             _Row(name="Voxels, baseline", path=("normalisation", "orbital_fat", "voxels")),

@@ -28,6 +28,7 @@ from tests.builders.service_process import SETTLED, ServiceProcess
 KILLS_A_ROUND = 3
 _CONVERSION_S, _DELIVERY_S = 9.0, 1.5
 """About what they take; kills are spread over it."""
+_PATIENCE_S = 240.0
 _MOMENTS = ("receiving", "received", "converting", "delivering")
 _SENT = re.compile(r"I: Sending file: (\S+)|I: Received Store Response \((\w+)")
 _CLOCKS = ("AcquisitionTime", "SeriesTime", "ContentTime", "ContrastBolusStartTime", "ContrastBolusRoute")
@@ -170,13 +171,13 @@ class KillRounds:
 
     def _await(self, *states: CaseState) -> None:
         """Until the newest case is in one of these states, or beyond them."""
-        give_up = time.monotonic() + 120
+        give_up = time.monotonic() + _PATIENCE_S
         while time.monotonic() < give_up:
             case = self._newest()
             if case is not None and case.state in (*states, *SETTLED):
                 return
             time.sleep(0.02)
-        raise AssertionError(f"no case became {states} within 120 s\n{self._service.log()[-3000:]}")
+        raise AssertionError(f"no case became {states} within {_PATIENCE_S:g} s\n{self._service.log()[-3000:]}")
 
     def _newest(self):
         cases = self._service.cases()
