@@ -6,9 +6,9 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 PYTEST_ARGS ?=
 export PIP_NO_WARN_SCRIPT_LOCATION = 1
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench container container-test clean
 help: ## what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "csf24 needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
@@ -46,6 +46,12 @@ lint: $(VENV)/.all ## ruff, mypy strict, import directions
 
 bench: $(VENV)/.all $(VENV)/.peers ## registration beside SimpleITK, greedy and ANTs, the stages, the listener, the gate
 	@$(BIN)/python -m tests.benchmarks
+
+container: ## the image csf24:cpu, or csf24:gpu with TARGET=gpu; needs podman, docker or buildah
+	@sh deploy/container/build.sh $(or $(TARGET),cpu)
+
+container-test: $(VENV)/.all ## builds the image and runs it, closed as on a host; needs podman; some 4 minutes
+	@CSF24_TESTS_CONTAINER=1 $(BIN)/python -m pytest -rs $(PYTEST_ARGS) tests/integration/deploy/test_container.py
 
 clean: ## remove what make made
 	rm -rf $(VENV) demo build *.egg-info

@@ -32,7 +32,7 @@ UNIT = REPOSITORY / "deploy" / "csf24.service"
 DOCUMENTS = [
     README,
     REPOSITORY / "CHANGELOG.md",
-    *sorted((REPOSITORY / "deploy").iterdir()),
+    *sorted(path for path in (REPOSITORY / "deploy").rglob("*") if path.is_file()),
     *sorted((REPOSITORY / "docs").glob("*.md")),
     *sorted((REPOSITORY / "onnx_models").glob("*/MODEL_CARD.md")),
 ]
