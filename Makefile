@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 PYTEST_ARGS ?=
 export PIP_NO_WARN_SCRIPT_LOCATION = 1
 
-.PHONY: help demo test lint bench container container-test clean
+.PHONY: help demo test lint bench container container-test stack clean
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -49,6 +49,13 @@ bench: $(VENV)/.all $(VENV)/.peers ## registration beside SimpleITK, greedy and 
 
 container: ## the image csf24:cpu, or csf24:gpu with TARGET=gpu; needs podman, docker or buildah
 	@sh deploy/container/build.sh $(or $(TARGET),cpu)
+
+COMPOSE ?= docker compose
+stack: container ## csf24 with Orthanc, Prometheus and Grafana; needs docker compose (or COMPOSE=podman-compose), openssl
+	@IMAGE=csf24:$(or $(TARGET),cpu) sh deploy/compose/secrets.sh
+	@$(COMPOSE) --file deploy/compose.yaml $(if $(filter gpu,$(TARGET)),--file deploy/compose.gpu.yaml) up --detach
+	@echo "status page https://localhost:8024 (admin), Orthanc http://localhost:8042 (admin), Grafana http://localhost:3000 (admin)"
+	@echo "passwords: deploy/secrets; images: C-STORE to ORTHANC at localhost:4242"
 
 container-test: $(VENV)/.all ## builds the image and runs it, closed as on a host; needs podman; some 4 minutes
 	@CSF24_TESTS_CONTAINER=1 $(BIN)/python -m pytest -rs $(PYTEST_ARGS) tests/integration/deploy/test_container.py
