@@ -15,12 +15,11 @@ import yaml
 
 from service.cases import CaseOutcome, CaseState
 from service.config import Config, load_config
-from service.monitoring.role import Role
-from service.monitoring.users_file import set_user
 from service.network.peers import LocalEntity
 from service.network.storage_scu import store
 from tests.builders.network import outgoing, peer
 from tests.builders.orthanc import Orthanc
+from tests.builders.page_files import make_page_files
 from tests.builders.patients import unpack_shipped
 from tests.builders.programs import needs, required
 from tests.builders.service_process import CALLING, ServiceProcess
@@ -29,7 +28,6 @@ DEPLOY = Path(__file__).parents[3] / "deploy"
 FILES = DEPLOY / "compose.yaml", DEPLOY / "compose.gpu.yaml"
 SETTINGS = DEPLOY / "compose"
 SCANNER = "MRSCANNER"
-_SELF_SIGNED = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=csf24")
 
 
 def composed() -> dict[str, Any]:
@@ -102,19 +100,12 @@ def test_the_gpu_s_file_changes_the_image_and_asks_for_a_device() -> None:
 
 def csf24_configuration(folder: Path) -> str:
     """compose/csf24.toml with the places inside the container replaced by places here."""
-    certificate, key, users = folder / "page.pem", folder / "page.key", folder / "users"
-    subprocess.run(
-        [required("openssl"), *_SELF_SIGNED, "-keyout", str(key), "-out", str(certificate)],
-        check=True,
-        capture_output=True,
-    )
-    if not users.exists():
-        set_user(users, "admin", Role.ACT, "correct horse")
+    made = make_page_files(folder)
     text = (SETTINGS / "csf24.toml").read_text()
     for there, here in (
-        ("/run/secrets/page_users", users),
-        ("/run/secrets/page_certificate", certificate),
-        ("/run/secrets/page_key", key),
+        ("/run/secrets/page_users", made.users),
+        ("/run/secrets/page_certificate", made.certificate),
+        ("/run/secrets/page_key", made.key),
         ("/var/lib/csf24", folder / "csf24-data"),
     ):
         assert f'"{there}"' in text
