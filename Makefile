@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 PYTEST_ARGS ?=
 export PIP_NO_WARN_SCRIPT_LOCATION = 1
 
-.PHONY: help demo test lint bench container container-test stack clean
+.PHONY: help demo test lint bench container container-test stack sbom clean
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -59,6 +59,21 @@ stack: container ## csf24 with Orthanc, Prometheus and Grafana; needs docker com
 
 container-test: $(VENV)/.all ## builds the image and runs it, closed as on a host; needs podman; some 4 minutes
 	@CSF24_TESTS_CONTAINER=1 $(BIN)/python -m pytest -rs $(PYTEST_ARGS) tests/integration/deploy/test_container.py
+
+SHIPPED := $(VENV)/shipped
+CUDA    := onnxruntime-gpu[cuda,cudnn]
+sbom: $(BIN)/python ## what the image installs, as CycloneDX, and its licences, into build/sbom; TARGET=gpu for that image
+	@rm -rf $(SHIPPED) && $(PYTHON) -m venv $(SHIPPED)
+	@$(SHIPPED)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  '.[$(or $(TARGET),cpu)]' $(if $(filter gpu,$(TARGET)),'$(CUDA)')
+	@$(SHIPPED)/bin/python -m pip uninstall --quiet --yes pip setuptools
+	@$(PIP) --editable '.[sbom]'
+	@mkdir -p build/sbom
+	@$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	  --output-file build/sbom/csf24-$(or $(TARGET),cpu).cdx.json $(SHIPPED)/bin/python
+	@$(BIN)/pip-licenses --python=$(SHIPPED)/bin/python --from=mixed --order=license --with-urls --format=csv \
+	  --output-file=build/sbom/licences-$(or $(TARGET),cpu).csv
+	@rm -rf $(SHIPPED)
 
 clean: ## remove what make made
 	rm -rf $(VENV) demo build *.egg-info

@@ -94,6 +94,7 @@ def test_it_exposes_the_ports_that_are_the_default() -> None:
 
 def test_only_what_is_copied_reaches_the_build() -> None:
     ignored = (REPOSITORY / ".containerignore").read_text().splitlines()
+    assert (REPOSITORY / ".dockerignore").read_text().splitlines() == ignored  # each engine reads one of the two
     let_in = [line.removeprefix("!") for line in ignored if line.startswith("!")]
     assert "*" in ignored
     copied = [
