@@ -6,9 +6,9 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 PYTEST_ARGS ?=
 export PIP_NO_WARN_SCRIPT_LOCATION = 1
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench container container-test stack sbom clean
 help: ## what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "csf24 needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
@@ -46,6 +46,34 @@ lint: $(VENV)/.all ## ruff, mypy strict, import directions
 
 bench: $(VENV)/.all $(VENV)/.peers ## registration beside SimpleITK, greedy and ANTs, the stages, the listener, the gate
 	@$(BIN)/python -m tests.benchmarks
+
+container: ## the image csf24:cpu, or csf24:gpu with TARGET=gpu; needs podman, docker or buildah
+	@sh deploy/container/build.sh $(or $(TARGET),cpu)
+
+COMPOSE ?= docker compose
+stack: container ## csf24 with Orthanc, Prometheus and Grafana; needs docker compose (or COMPOSE=podman-compose), openssl
+	@IMAGE=csf24:$(or $(TARGET),cpu) sh deploy/compose/secrets.sh
+	@$(COMPOSE) --file deploy/compose.yaml $(if $(filter gpu,$(TARGET)),--file deploy/compose.gpu.yaml) up --detach
+	@echo "status page https://localhost:8024 (admin), Orthanc http://localhost:8042 (admin), Grafana http://localhost:3000 (admin)"
+	@echo "passwords: deploy/secrets; images: C-STORE to ORTHANC at localhost:4242"
+
+container-test: $(VENV)/.all ## builds the image and runs it, closed as on a host; needs podman; some 4 minutes
+	@CSF24_TESTS_CONTAINER=1 $(BIN)/python -m pytest -rs $(PYTEST_ARGS) tests/integration/deploy/test_container.py
+
+SHIPPED := $(VENV)/shipped
+CUDA    := onnxruntime-gpu[cuda,cudnn]
+sbom: $(BIN)/python ## what the image installs, as CycloneDX, and its licences, into build/sbom; TARGET=gpu for that image
+	@rm -rf $(SHIPPED) && $(PYTHON) -m venv $(SHIPPED)
+	@$(SHIPPED)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  '.[$(or $(TARGET),cpu)]' $(if $(filter gpu,$(TARGET)),'$(CUDA)')
+	@$(SHIPPED)/bin/python -m pip uninstall --quiet --yes pip setuptools
+	@$(PIP) --editable '.[sbom]'
+	@mkdir -p build/sbom
+	@$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	  --output-file build/sbom/csf24-$(or $(TARGET),cpu).cdx.json $(SHIPPED)/bin/python
+	@$(BIN)/pip-licenses --python=$(SHIPPED)/bin/python --from=mixed --order=license --with-urls --format=csv \
+	  --output-file=build/sbom/licences-$(or $(TARGET),cpu).csv
+	@rm -rf $(SHIPPED)
 
 clean: ## remove what make made
 	rm -rf $(VENV) demo build *.egg-info

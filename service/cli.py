@@ -122,3 +122,20 @@ def doctor(
     else:
         render(findings, Console())
     raise typer.Exit(_EXIT_FAILED if any(finding.failed for finding in findings) else 0)
+
+
+@app.command()
+def health(
+    *,
+    config: ConfigFile = None,
+    ready: Annotated[bool, typer.Option("--ready", help="Also whether patients can be received and filed.")] = False,
+) -> None:
+    """Ask the running service, over HTTP, whether it is alive; status 1 if not. For container engines."""
+    from service.health import ALIVE, READY, ask
+
+    page = load_config(config, os.environ).status_page
+    if not page.enabled:
+        raise UsageError("status_page.enabled is false, so nothing answers; switch the health check off too")
+    well, answer = ask(page.host, page.port, READY if ready else ALIVE, tls=page.certificate is not None)
+    typer.echo(answer, err=not well)
+    raise typer.Exit(0 if well else _EXIT_FAILED)

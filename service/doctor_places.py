@@ -10,9 +10,7 @@ import os
 import shutil
 import ssl
 import tempfile
-import urllib.request
 from collections.abc import Iterator
-from http.client import HTTPException
 from pathlib import Path
 
 from service.addresses import address_fault
@@ -20,6 +18,7 @@ from service.app import queue_url
 from service.config import Config
 from service.errors import PeerUnavailable
 from service.finding import Finding
+from service.health import ALIVE, ask, reachable
 from service.monitoring.role import Role
 from service.monitoring.users_file import read_users
 from service.network.peers import LocalEntity, Peer
@@ -59,7 +58,7 @@ def _who_listens(config: Config, subject: str, where: str) -> Finding:
     peer = Peer(
         name="listener",
         ae_title=ours.ae_title,
-        host=_reachable(ours.host),
+        host=reachable(ours.host),
         port=ours.port,
         tls=_own_tls(config) if config.tls.listener else None,
     )
@@ -82,11 +81,6 @@ def _own_tls(config: Config) -> ssl.SSLContext:
     return context
 
 
-def _reachable(host: str) -> str:
-    """An address that leads to a socket bound to `host`."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-
-
 def status_page(config: Config) -> Iterator[Finding]:
     """Whether its port can be had, or is a running service's."""
     page = config.status_page
@@ -101,7 +95,7 @@ def status_page(config: Config) -> Iterator[Finding]:
         yield Finding(subject="status page", verdict="ok", text=f"{url}: the port is free")
     elif not fault.taken:
         yield Finding(subject="status page", verdict="FAILED", text=f"{url}: {fault.text}")
-    elif _is_alive(scheme, _reachable(page.host), page.port):
+    elif ask(page.host, page.port, ALIVE, tls=page.certificate is not None)[0]:
         yield Finding(subject="status page", verdict="ok", text=f"{url}: running, answers")
     else:
         text = f"{url}: the port is taken and does not answer as a status page; stop what uses it"
@@ -127,22 +121,6 @@ def _page_identity(config: Config) -> Iterator[Finding]:
         except ssl.SSLError as fault:
             text = f"{files.certificate} and {files.key} cannot be used ({fault.reason}); give a pair that fits, in PEM"
             yield Finding(subject="status page certificate", verdict="FAILED", text=text)
-
-
-def _is_alive(scheme: str, host: str, port: int) -> bool:
-    name = f"[{host}]" if ":" in host else host
-    # Without the proxies that the environment may name: it is this machine that is asked.
-    unverified = ssl.create_default_context()
-    unverified.check_hostname = False
-    unverified.verify_mode = ssl.CERT_NONE  # nothing is told, and the certificate names another address than ours
-    opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=unverified)
-    )
-    try:
-        with opener.open(f"{scheme}://{name}:{port}/healthz", timeout=3) as answer:
-            return bool(answer.read(16) == b"alive\n")
-    except (OSError, HTTPException):  # urllib's own errors are OSErrors
-        return False
 
 
 def disk(config: Config) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -10,6 +11,11 @@ from typing import Literal
 from zipfile import BadZipFile
 
 import numpy as np
+
+# The official builds tell Microsoft over the internet what they run, unless this is set before they are loaded; nothing
+# leaves a hospital that its configuration does not name. For the C library, which does not see Python's copy.
+os.putenv("ORT_DISABLE_TELEMETRY", "1")
+
 import onnxruntime
 
 from service.errors import ModelError

@@ -21,6 +21,7 @@ _PACKAGES = {
     "openssl": "openssl",
     "chromium": "chromium",
     "promtool": "prometheus",
+    "systemd-analyze": "systemd",
 }
 
 
