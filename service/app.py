@@ -182,6 +182,7 @@ class Service:
         self.ledger = Ledger.open(config.storage.ledger_url)
         stack.callback(self.ledger.close)
         self._receiver = Receiver(self.spool, self.ledger, now=self._now)
+        self._workings.callback(self._receiver.close)
         recovered = self._receiver.recover()
         if recovered.recorded or recovered.rejected:
             _log.info("spool recovered", recorded=recovered.recorded, rejected=recovered.rejected)

@@ -87,6 +87,10 @@ class Receiver:
         tell(header)
         return Reception.KEPT
 
+    def close(self) -> None:
+        """Receive nothing more."""
+        self._parsers.shutdown()
+
     def recover(self) -> Rebuilt:
         """Record what the spool holds and the ledger does not know: after a kill, or after the ledger was lost."""
         return self._ledger.instances.rebuild_from(self._spool, self._header, now=self._now())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -215,3 +216,16 @@ def test_many_associations_at_once_leave_each_instance_once(
     assert set(answers) == {Reception.KEPT}
     counts = ledger.counts()
     assert (counts.instances, counts.conflicts, len(files(spool))) == (12, 0, 12)
+
+
+def test_closing_leaves_no_thread_that_would_keep_the_process_from_ending(
+    receiver: Receiver, arrivals: list[Arrival]
+) -> None:
+    def parsers() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name.startswith("header")]
+
+    before = parsers()
+    receiver.receive(arrivals[0])
+    assert len(parsers()) > len(before)
+    receiver.close()
+    assert set(parsers()) <= set(before)
