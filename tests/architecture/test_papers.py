@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
+import subprocess
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +17,18 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
+from service import __version__
 from service.app import _STATUSES
 from service.config import Config, Destination
 from service.dicom import coding, identity, structured_report
 from service.dicom.derived import derive_prediction, derive_refusal
 from service.dicom.facts import OutputSelection
-from service.errors import Reason
+from service.errors import ConfigError, InputRefused, PermanentError, Reason, RetryableError, UsageError
+from service.jobs.workflow import _reason
 from service.network import contexts, stack, statuses
 from service.network.requests import Excess, Rejection, TurnedAway
 from service.network.statuses import is_accepted
-from tests.architecture.test_docs import REPOSITORY, codes_in_the_code, keys, spans, text_of
+from tests.architecture.test_docs import REPOSITORY, blocks, codes_in_the_code, keys, spans, text_of
 from tests.builders.source_series import (
     FAT,
     MODEL,
@@ -52,8 +56,10 @@ def table(path: Path, heading: str) -> list[Row]:
     """The first table below a heading, by its columns."""
     below = re.split(rf"^#+ {re.escape(heading)}$", text_of(path), flags=re.MULTILINE)
     assert len(below) == 2, f"{heading!r} stands {len(below) - 1} times in {path.name}"
-    lines = re.split(r"^#", below[1], flags=re.MULTILINE)[0].splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    section = re.split(r"^#", below[1], flags=re.MULTILINE)[0]
+    first = re.search(r"^\|.*(\n\|.*)*", section, re.MULTILINE)
+    assert first is not None, heading
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in first[0].splitlines()]
     assert len(rows) > 2, heading
     assert all(len(row) == len(rows[0]) for row in rows), heading
     return [dict(zip(rows[0], row, strict=True)) for row in rows[2:]]
@@ -115,7 +121,9 @@ def test_every_rejection_is_listed_with_its_answer() -> None:
     [("Connections that do not become associations", TurnedAway), ("Excess on an association", Excess)],
 )
 def test_every_other_reason_of_the_listener_is_listed(heading: str, kind: Any) -> None:
-    assert sorted(row["reason"].strip("`") for row in table(STATEMENT, heading)) == sorted(why.name.lower() for why in kind)
+    assert sorted(row["reason"].strip("`") for row in table(STATEMENT, heading)) == sorted(
+        why.name.lower() for why in kind
+    )
 
 
 def names_used(module: str, *functions: str) -> set[str]:
@@ -148,7 +156,9 @@ def test_of_all_statuses_a_peer_may_answer_to_c_store_the_listed_ones_are_accept
 
 def test_the_statuses_of_queries_are_those_of_the_code() -> None:
     rows = table(STATEMENT, "Statuses of C-FIND, C-MOVE and C-GET")
-    stated = {row["then"].partition(":")[0]: numbers(row["statuses"]) for row in rows if row["statuses"] != "all others"}
+    stated = {
+        row["then"].partition(":")[0]: numbers(row["statuses"]) for row in rows if row["statuses"] != "all others"
+    }
     assert stated["a match"] == set(statuses.PENDING)
     assert stated["the list is whole"] == stated["done"] == {statuses.SUCCESS}
     assert stated["failed"] == {statuses.MOVE_DESTINATION_UNKNOWN}
@@ -246,7 +256,9 @@ def cases() -> list[tuple[Any, Any]]:
 def kind_of(made: Dataset) -> str:
     if "SR Storage" in made.SOPClassUID.name:
         return "Structured Report"
-    return made.SOPClassUID.name.removesuffix(" Storage").removesuffix(" Image" * ("Secondary" in made.SOPClassUID.name))
+    return made.SOPClassUID.name.removesuffix(" Storage").removesuffix(
+        " Image" * ("Secondary" in made.SOPClassUID.name)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -321,3 +333,130 @@ def test_the_codes_are_those_of_the_code() -> None:
     assert {(row["code"], row["scheme"], row["meaning"]) for row in rows} == {
         (code.value, code.scheme_designator, code.meaning) for code in known if isinstance(code, Code)
     }
+
+
+# Tests, modules and codes that the papers name
+
+
+def named(path: Path, pattern: str) -> list[re.Match[str]]:
+    return [match for span in spans(text_of(path)) if (match := re.fullmatch(pattern, span))]
+
+
+def of_errors() -> set[str]:
+    """Codes that red cases have by the class of their error."""
+    kinds = [*PermanentError.__subclasses__(), *RetryableError.__subclasses__(), PermanentError, RetryableError]
+    return {_reason(kind.__new__(kind)).code for kind in kinds if kind not in (ConfigError, UsageError, InputRefused)}
+
+
+@pytest.mark.parametrize("path", [SECURITY, RISKS, OPERATIONS, INTENDED_USE], ids=lambda path: path.stem)
+def test_every_file_test_and_code_that_a_paper_names_exists(path: Path) -> None:
+    known = codes_in_the_code() | of_errors()
+    for match in named(path, r"(tests|service|training|deploy)/[\w./-]+"):
+        assert (REPOSITORY / match[0]).is_file(), match[0]
+    for match in named(path, r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+"):
+        assert match[0] in known, match[0]
+    for row in (line for line in text_of(path).splitlines() if "tests/" in line):
+        files = [span for span in spans(row) if span.startswith("tests/")]
+        texts = "".join(text_of(REPOSITORY / file) for file in files)
+        for span in spans(row):
+            if span.startswith("test_"):
+                assert f"def {span}(" in texts, span
+
+
+def test_every_threat_has_what_proves_its_cover_or_says_that_there_is_none() -> None:
+    rows = table(SECURITY, "Threats")
+    assert {row[""] for row in rows} == set("STRIDE")
+    for row in rows:
+        assert row["proved by"] or row["left"], row["threat"]
+        assert not row["proved by"] or all(span.startswith("test") for span in spans(row["proved by"]))
+
+
+SURELY = (
+    *("wrong patient", "wrong time point", "swapped order", "mirrored head", "misregistered head"),
+    *("tracer that is not there", "tracer that is missing", "mistaken for an acquired image"),
+    *("input outside the training data", "baseline enhanced", "motion, noise, ghosts", "scale error", "lost case"),
+    *("duplicated case", "silent CPU fallback", "stale, altered or wrong model", "misread reflux grade", "data leak"),
+)
+
+
+def test_every_risk_has_a_control_that_names_module_and_test() -> None:
+    risks, controls = table(RISKS, "Risks before control"), table(RISKS, "Controls")
+    assert (
+        [row["id"] for row in risks] == [row["id"] for row in controls] == [f"R{n + 1:02}" for n in range(len(risks))]
+    )
+    assert set(SURELY) <= {row["hazard"] for row in risks}
+    for before, after in zip(risks, controls, strict=True):
+        assert before["severity"] in set("1234"), before
+        assert before["probability"] in set("ABCD") and after["residual"] in set("ABCD"), before["id"]
+        assert after["residual"] <= before["probability"], before["id"]
+        assert [span for span in spans(after["module"]) if span.startswith("service/")], before["id"]
+        assert [span for span in spans(after["verified by"]) if span.startswith("tests/")], before["id"]
+        assert set(spans(after["code"])) <= codes_in_the_code(), before["id"]
+
+
+def test_the_estimate_is_called_an_estimate() -> None:
+    assert "first estimate" in text_of(RISKS)[:600]
+
+
+# Operations
+
+
+def test_the_codes_of_red_cases_are_those_of_the_errors() -> None:
+    text = text_of(OPERATIONS).partition("Red cases carry")[2].partition("\n## ")[0]
+    assert {span for span in spans(text) if re.fullmatch(r"[A-Z]+(_[A-Z]+)+", span)} == of_errors() - {
+        "RETRYABLE_ERROR"  # never raised as such
+    }
+
+
+def test_every_alert_has_its_first_look() -> None:
+    rules = set(re.findall(r"alert: (\w+)", text_of(REPOSITORY / "deploy" / "csf24.alerts.yml")))
+    assert {span for span in spans(text_of(OPERATIONS)) if span.startswith("Csf24")} == rules
+
+
+def run_shell(lines: str, folder: Path) -> None:
+    done = subprocess.run(["sh", "-euc", lines], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_backup_comes_back_as_it_was_with_the_commands_as_written(tmp_path: Path) -> None:
+    shell = "\n".join(blocks(OPERATIONS, "sh"))
+    backup, restore = re.findall(r"^tar .+$", shell, re.MULTILINE)
+    for folder in ("backup", "lib/csf24/spool"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "lib/csf24/spool/one.dcm").write_bytes(b"image")
+    (tmp_path / "lib/csf24/spool/one.dcm").chmod(0o640)
+    for line in (backup, "mv lib/csf24 lib/csf24.lost", restore):
+        run_shell(line.replace("/backup/", f"{tmp_path}/backup/").replace("/var/lib", f"{tmp_path}/lib"), tmp_path)
+    restored = tmp_path / "lib/csf24/spool/one.dcm"
+    assert (restored.read_bytes(), restored.stat().st_mode & 0o777) == (b"image", 0o640)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_the_request_for_a_certificate_names_the_machine_and_its_key_is_nobody_else_s(tmp_path: Path) -> None:
+    (lines,) = [block for block in blocks(OPERATIONS, "sh") if "openssl req" in block]
+    run_shell(lines, tmp_path)
+    shown = subprocess.run(
+        ["openssl", "req", "-in", "csf24.csr", "-noout", "-text", "-verify"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "DNS:csf24.hospital.example" in shown.stdout
+    assert (tmp_path / "csf24.key").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("path", [STATEMENT, SECURITY, RISKS, OPERATIONS, INTENDED_USE], ids=lambda path: path.stem)
+def test_every_paper_says_which_version_it_is_of_and_what_it_is_not_for(path: Path) -> None:
+    start = re.sub(r"\s+", " ", text_of(path))[:400]
+    assert "Research use, not for diagnosis" in start
+    assert path == OPERATIONS or f"csf24 {__version__}" in start
+
+
+def test_the_intended_use_is_one_page_and_says_what_the_models_say() -> None:
+    text = text_of(INTENDED_USE)
+    assert len(text.splitlines()) < 60
+    for card in (REPOSITORY / "onnx_models").glob("*/MODEL_CARD.md"):
+        assert f"../onnx_models/{card.parent.name}/MODEL_CARD.md" in text
+        assert "they are not clinical evidence" in re.sub(r"\s+", " ", text_of(card))
+    assert "they are not clinical evidence" in re.sub(r"\s+", " ", text)
