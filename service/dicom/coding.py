@@ -15,7 +15,6 @@ SOURCE_SERIES = Code("121323", "DCM", "Source series for image processing operat
 SPATIAL_RESAMPLING = Code("113085", "DCM", "Spatial resampling")  # CID 7203
 PIXEL_ADDITION = Code("113042", "DCM", "Pixel by pixel addition")  # CID 7203
 PIXEL_DIVISION = Code("113046", "DCM", "Pixel by pixel division")  # CID 7203
-SIGNAL_CHANGE = Code("113059", "DCM", "Signal change")  # CID 7180
 NO_UNITS = Code("1", "UCUM", "no units")  # CID 82
 
 # CID 7203 is extensible and has no code for an image that a trained model made.

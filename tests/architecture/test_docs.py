@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import shlex
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +37,7 @@ DOCUMENTS = [
 UsageError = typer.BadParameter.__mro__[1]  # typer brings a click of its own, whose names are private
 PROGRAMS = {"csf24": service.cli.app, "csf24-training": training.cli.app}
 every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)  # indented within a list
 _SPAN = re.compile(r"`([^`\n]+)`")
 _CODE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 
@@ -47,7 +48,7 @@ def text_of(path: Path) -> str:
 
 def blocks(path: Path, language: str) -> list[str]:
     """Fenced blocks of a Markdown document."""
-    return [body for kind, body in _FENCE.findall(text_of(path)) if kind == language]
+    return [textwrap.dedent(body) for _, kind, body in _FENCE.findall(text_of(path)) if kind == language]
 
 
 def spans(text: str) -> list[str]:
