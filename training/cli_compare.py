@@ -28,7 +28,7 @@ def compare(
     """Set a recipe's models beside what they must beat; a recipe marked `release` fails unless they do."""
     from rich.progress import Progress  # noqa: PLC0415
 
-    from training.comparison.physics import PHYSICS, forecast  # noqa: PLC0415 - needs the extra
+    from training.comparison.physics import PHYSICS, forecasts  # noqa: PLC0415 - needs the extra
     from training.comparison.release import objections  # noqa: PLC0415
     from training.comparison.run import compare as compare_all  # noqa: PLC0415
     from training.comparison.table import write_tables  # noqa: PLC0415
@@ -45,9 +45,7 @@ def compare(
         task = progress.add_task("methods", total=6 + len(networks) + (1 if physics else 0))
         further = {}
         if physics:
-            further[PHYSICS] = [
-                forecast(physics / f"{name}.npz", example, chosen) for name, example in zip(names, test, strict=True)
-            ]
+            further[PHYSICS] = forecasts(physics, names, test, chosen, out / "physics")
         rows = compare_all(networks, chosen, train, test, further=further, on_row=lambda: progress.advance(task))
     said = label(any(cohort.simulated for cohort in cohorts))
     text = write_tables(rows, names, said, out)
