@@ -20,6 +20,7 @@ from service.imaging.reflux import Reflux, reflux
 from service.imaging.volume import Volume
 from service.inference.calibration import calibrated
 from service.inference.predictor import Predictor
+from service.inference.reach import check_reach
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -111,11 +112,13 @@ def convert(pair: VolumePair, predictor: Predictor, *, clock: Clock, fallback: F
 
 
 def _run(pair: VolumePair, predictor: Predictor, course: _Course) -> None:
+    manifest = predictor.manifest
     found = examine(pair.baseline, pair.delayed, course)
     with course.stage("inference"):
         series = {"baseline": found.baseline, "delayed": found.delayed}
-        given = prepare_series(series, anatomy=found.anatomy, recipe=predictor.manifest.recipe)
-        answer = calibrated(predictor(given.tensor), predictor.manifest.calibration)
+        given = prepare_series(series, anatomy=found.anatomy, recipe=manifest.recipe)
+        course.accept(check_reach(given.tensor, len(manifest.recipe.time_points), manifest.reach))
+        answer = calibrated(predictor(given.tensor), manifest.calibration)
         restored = course.restored = restore(answer, given, pair.baseline)
     with course.stage("checks"):
         course.accept(check_prediction(restored, pair.baseline, found.anatomy, fat_baseline=found.baseline.fat))

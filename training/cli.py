@@ -235,6 +235,7 @@ def export(
     from training.calibrate import read_calibration  # noqa: PLC0415 - needs the extra
     from training.export import export as export_network  # noqa: PLC0415
     from training.loading import load_cohorts, load_network  # noqa: PLC0415
+    from training.reach import read_reach  # noqa: PLC0415
 
     chosen, cohorts = load_cohorts(recipe, prepared)
     facts = json.loads((run / "facts.json").read_text(encoding="utf-8"))
@@ -255,6 +256,7 @@ def export(
         training=facts,
         metrics=figures,
         calibration=read_calibration(run),
+        reach=read_reach(run),
     )
     _out.print(f"{directory}")
 
@@ -272,6 +274,7 @@ def _commands(
     lines.append(f"{command} --threads {facts['threads']}{limit}")
     lines.append(f"csf24-training evaluate {recipe} {folders} --run {run}")
     if (run / "calibration.json").exists():
-        lines.append(f"csf24-training calibrate {recipe} {folders} --run {run}")
+        unusual = " --refuse-unusual" if (run / "reach.json").exists() else ""
+        lines.append(f"csf24-training calibrate {recipe} {folders} --run {run}{unusual}")
     lines.append(f"csf24-training export {recipe} {folders} --run {run} --version {version}")
     return lines

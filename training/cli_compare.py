@@ -28,7 +28,7 @@ def compare(
     """Set a recipe's models beside what they must beat; a recipe marked `release` fails unless they do."""
     from rich.progress import Progress  # noqa: PLC0415
 
-    from training.comparison.physics import PHYSICS, forecast  # noqa: PLC0415 - needs the extra
+    from training.comparison.physics import PHYSICS, forecasts  # noqa: PLC0415 - needs the extra
     from training.comparison.release import objections  # noqa: PLC0415
     from training.comparison.run import compare as compare_all  # noqa: PLC0415
     from training.comparison.table import write_tables  # noqa: PLC0415
@@ -45,9 +45,7 @@ def compare(
         task = progress.add_task("methods", total=6 + len(networks) + (1 if physics else 0))
         further = {}
         if physics:
-            further[PHYSICS] = [
-                forecast(physics / f"{name}.npz", example, chosen) for name, example in zip(names, test, strict=True)
-            ]
+            further[PHYSICS] = forecasts(physics, names, test, chosen, out / "physics")
         rows = compare_all(networks, chosen, train, test, further=further, on_row=lambda: progress.advance(task))
     said = label(any(cohort.simulated for cohort in cohorts))
     text = write_tables(rows, names, said, out)
@@ -66,6 +64,9 @@ def calibrate(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe or a .toml file.")],
     prepared: Annotated[list[Path], typer.Option(exists=True, help="As for `fit`.")],
     run: Annotated[Path, typer.Option(exists=True, help="The fitted run; `export` then takes the calibration along.")],
+    refuse_unusual: Annotated[
+        bool, typer.Option("--refuse-unusual", help="Also have the service refuse input unlike the training patients'.")
+    ] = False,
 ) -> None:
     """Widen (or narrow) the interval on the validation patients; how it covers the test patients, in RUN."""
     import numpy as np  # noqa: PLC0415
@@ -76,6 +77,7 @@ def calibrate(
     from training.figures.coverage import draw_coverage  # noqa: PLC0415
     from training.figures.label import is_simulated, label  # noqa: PLC0415
     from training.loading import load_cohorts, load_network  # noqa: PLC0415
+    from training.reach import find_reach, write_reach  # noqa: PLC0415
 
     chosen, cohorts = load_cohorts(recipe, prepared)
     network = load_network(chosen, run)
@@ -86,6 +88,12 @@ def calibrate(
     _out.print(cost.text, soft_wrap=True)
     _out.print(f"offsets of the bounds, fat units: {', '.join(f'{v:+.4f}' for v in found.offsets[1:])}")
     names, test = cohorts[0].names("test"), cohorts[0].load("test")
+    if refuse_unusual:
+        times = len(chosen.preprocessing.time_points)
+        reach = find_reach([e for cohort in cohorts for e in cohort.load("train")], validation, times)
+        write_reach(reach, run)
+        beyond = sum(reach.distance(example.tensor[None], times) > reach.limit for example in test)
+        _out.print(f"INPUT_UNUSUAL beyond a distance of {reach.limit:.2f}: {beyond} of {len(test)} test patients")
     if not test:
         raise UsageError("calibrated, but there is no test patient to show its coverage on")
     covered = coverage_table(network, test, found)

@@ -16,6 +16,7 @@ from service.imaging.volume import Float32
 from service.inference.calibration import Calibration
 from service.inference.manifest import ModelManifest
 from service.inference.onnx import load_predictor, verify_parity
+from service.inference.reach import Reach
 from training.model import count_parameters
 from training.model_card import model_card
 from training.settings import TrainingRecipe
@@ -36,6 +37,7 @@ def export(
     training: dict[str, Any],
     metrics: dict[str, Any],
     calibration: Calibration | None = None,
+    reach: Reach | None = None,
 ) -> Path:
     """Write the model directory and prove it: checker, hash, and torch's answer replayed by onnxruntime.
 
@@ -79,6 +81,7 @@ def export(
         parity_tolerance=_TOLERANCE,
         target=recipe.visits.target,
         calibration=calibration,
+        reach=reach,
         training={**training, "parameters": count_parameters(network), "torch": torch.__version__.split("+")[0]},
         metrics=metrics,
     )

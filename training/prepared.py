@@ -114,13 +114,14 @@ def prepare_cohort(
     known = _read(out) if (out / _FILE).exists() else None
     if known is not None and any(known[key] != facts[key] for key in ("digest", "split_sha256", "simulated")):
         raise UsageError(f"{out} was prepared by another recipe or from another cohort; give another folder")
+    kept = {} if known is None else {n: tuple(Reason(**r) for r in each) for n, each in known["kept"].items()}
     outcomes = []
     for part in PARTS:
         for name in source.split[part]:
-            outcomes.append(_prepare(source, name, part, recipe, out))
+            outcomes.append(_prepare(source, name, part, recipe, out=out, known=kept.get(name, ())))
             on_patient()
     facts["refused"] = [o.patient for o in outcomes if not o.examples]
-    facts["kept"] = sorted(set(known.get("kept", []) if known else []) | {o.patient for o in outcomes if o.kept})
+    facts["kept"] = {o.patient: [asdict(reason) for reason in o.reasons] for o in outcomes if o.kept}
     _write(out / _FILE, json.dumps(facts, indent=2) + "\n")
     _report(outcomes, source.simulated, out)
     return outcomes
@@ -168,11 +169,14 @@ def _digest(recipe: TrainingRecipe) -> str:
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
-def _prepare(source: Source, name: str, part: str, recipe: TrainingRecipe, out: Path) -> PatientOutcome:
+def _prepare(
+    source: Source, name: str, part: str, recipe: TrainingRecipe, *, out: Path, known: tuple[Reason, ...]
+) -> PatientOutcome:
+    """`known`: why a patient that is there already was refused and kept."""
     count = recipe.training.variants if part == "train" else 1
     paths = [out / f"{name}-{variant}.npz" for variant in range(count)]
     if all(path.exists() for path in paths):
-        return PatientOutcome(patient=name, part=part, examples=count)
+        return PatientOutcome(patient=name, part=part, examples=count, reasons=known)
     try:
         made = list(source.examples(name, part, recipe))
     except InputRefused as refusal:

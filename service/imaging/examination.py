@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from service.errors import InputRefused
@@ -29,8 +29,8 @@ Clock = Callable[[], float]
 Fallback = Literal["none", "white_matter"]
 _NO_USABLE_FAT = frozenset({"FAT_NOT_FOUND", "FAT_SMALL", "FAT_VARIABLE", "FAT_ASYMMETRIC", "FAT_NOT_BRIGHT"})
 """With these another reference may do; not where fat says that the two scans were acquired otherwise."""
-_BY_TRACER = frozenset({"FAT_DRIFT", "STRUCTURE_DIFFERS"})
-"""They compare tissue, which tracer itself has brightened some hours later."""
+_BY_TRACER = frozenset({"FAT_DRIFT", "NOT_THE_SAME_HEAD", "STRUCTURE_DIFFERS"})
+"""They compare tissue and its fine structure, which tracer itself has brightened some hours later."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -175,8 +175,8 @@ def _outlined(baseline: Volume, course: Examination) -> Anatomy:
 def examine_later(baseline: AlignedScan, later: Volume, anatomy: Anatomy, course: Examination) -> AlignedScan:
     """Register, normalise and check a further scan of a patient whose pair passed: the answer that training wants.
 
-    The checks are those of the pair but for three that do not hold for it: that tracer is in the basal fluid, and the
-    two on tissue that tracer has brightened by then.
+    The checks are those of the pair, but whether tracer is in the basal fluid is not asked, and three that compare
+    tissue, which tracer has brightened by then, only warn: on pixels nothing tells whether it is the same patient.
 
     Raises
     ------
@@ -194,5 +194,7 @@ def examine_later(baseline: AlignedScan, later: Volume, anatomy: Anatomy, course
         + check_registration(registration, aligned, anatomy, later.grid)
         + check_normalisation(aligned, anatomy, fat_baseline=fat_baseline, fat_delayed=fat)
     )
-    course.accept(QualityReport(checks=tuple(check for check in found.checks if check.code not in _BY_TRACER)))
+    course.accept(
+        QualityReport(checks=tuple(replace(c, action="WARN") if c.code in _BY_TRACER else c for c in found.checks))
+    )
     return AlignedScan(volume=later, transform=registration.transform, fat=fat.median)

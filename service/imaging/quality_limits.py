@@ -298,6 +298,13 @@ LIMITS: dict[str, Limit] = {
         highest=0.05,
         unit="of the basal brain darkened, net of brightened",
     ),
+    "INPUT_UNUSUAL": Limit(
+        message="The scans are unlike those that the model was made from: contrast, dose or kind of head. Use a model "
+        "that was made from such scans.",
+        why="each model's own limit, from the patients that validated it; a model may state none",
+        highest=1.0,
+        unit="of the model's limit",
+    ),
     "PREDICTION_NOT_FINITE": Limit(
         message="The model's answer has undefined values. Keep the case and tell whoever looks after csf24.",
         why="nothing may be filed",

@@ -11,6 +11,7 @@ from typing import Any
 from service.errors import ModelError
 from service.imaging.recipe_types import PreprocessingRecipe
 from service.inference.calibration import Calibration, calibration_from
+from service.inference.reach import Reach, reach_from
 
 SCHEMA_VERSION = 1
 """Raise when a field changes meaning; older software must then refuse the model."""
@@ -47,6 +48,8 @@ class ModelManifest:
         Name of the visit that is foretold.
     calibration
         Of the interval; None when it is the model's own.
+    reach
+        Beyond which an input is refused as unlike those that the model was made from; None when the model does not say.
     training, metrics
         Facts for the card: cohort, seeds, versions, figures.
     """
@@ -65,6 +68,7 @@ class ModelManifest:
     parity_tolerance: float
     target: str = _SERVED_TARGET
     calibration: Calibration | None = None
+    reach: Reach | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
@@ -127,4 +131,10 @@ def _from_document(document: dict[str, Any]) -> ModelManifest:
     calibration = document.pop("calibration", None)
     if calibration is not None:
         calibration = calibration_from(calibration, len(recipe["quantiles"]))
-    return ModelManifest(recipe=PreprocessingRecipe(**recipe), calibration=calibration, **document)
+    reach = document.pop("reach", None)
+    return ModelManifest(
+        recipe=PreprocessingRecipe(**recipe),
+        calibration=calibration,
+        reach=None if reach is None else reach_from(reach),
+        **document,
+    )

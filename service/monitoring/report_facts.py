@@ -123,6 +123,7 @@ MEASURES: Mapping[str, str] = {
     "ORDER_SWAPPED": "Darkening of the basal brain",
     "PREDICTION_NOT_FINITE": "Share of predicted values that are defined",
     "PREDICTION_TOO_BRIGHT": "Largest predicted increase",
+    "INPUT_UNUSUAL": "Distance from the model's training patients",
     "PREDICTION_DARKENS": "Lowest predicted increase",
     "INTERVAL_CROSSED": "Predictions outside their own interval",
     "PREDICTION_OUTSIDE_HEAD": "Predicted increase outside the head",

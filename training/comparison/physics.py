@@ -6,6 +6,7 @@ own flow, mixing and clearance. On simulated patients it is therefore flattered.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -39,6 +40,22 @@ _PROTOCOL = Protocol(
     r1=3.3,
     r2=5.0,
 )
+
+
+def forecasts(
+    cohort: Path, names: Sequence[str], test: Sequence[Example], recipe: TrainingRecipe, kept: Path
+) -> list[Float32]:
+    """`forecast` of every test patient; those that are in the folder `kept` already are taken from there."""
+    kept.mkdir(parents=True, exist_ok=True)
+    answers = []
+    for name, example in zip(names, test, strict=True):
+        file = kept / f"{name}.npy"
+        if not file.exists():
+            partial = kept / f"{name}.part.npy"
+            np.save(partial, forecast(cohort / f"{name}.npz", example, recipe))
+            partial.replace(file)
+        answers.append(np.load(file))
+    return answers
 
 
 def forecast(path: Path, example: Example, recipe: TrainingRecipe) -> Float32:

@@ -16,17 +16,11 @@ import numpy as np
 
 from service.dicom.series import SourceSeries
 from service.errors import InputRefused, Reason
-from service.imaging.anatomy import find_anatomy
+from service.imaging.examination import Examination, examine, examine_later
 from service.imaging.head_mask import dilate
-from service.imaging.normalisation import measure_orbital_fat
-from service.imaging.quality import QualityReport, align
-from service.imaging.quality_pair import check_normalisation, check_registration, check_two_scans
 from service.imaging.quality_prediction import check_prediction
-from service.imaging.quality_scan import check_anatomy, check_contrast, check_scan, check_volume
-from service.imaging.quality_tracer import check_tracer
-from service.imaging.recipe import model_grids, prepare, restore
-from service.imaging.recipe_types import Anatomy, OrbitalFat, PreprocessingRecipe
-from service.imaging.registration import register
+from service.imaging.recipe import model_grids, prepare_series, restore
+from service.imaging.recipe_types import AlignedScan, Anatomy, PreprocessingRecipe
 from service.imaging.resampling import resample
 from service.imaging.rigid import RigidTransform
 from service.imaging.volume import Float32, Float64, Grid, Mask, Volume
@@ -34,7 +28,6 @@ from service.inference.calibration import calibrated
 from service.inference.predictor import Predictor
 
 PLANES = ("sagittal", "axial")
-_BY_24_H = {"FAT_DRIFT", "STRUCTURE_DIFFERS"}  # they compare tissue, which tracer itself has brightened by then
 _SHOWN_AROUND_MM = 9.0  # of brain and fluid: the whole subarachnoid space, not the face
 _VIEW = PreprocessingRecipe(  # the founding paper's pictures
     kind="slice_pair",
@@ -67,13 +60,6 @@ class PatientPictures:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Visit:
-    volume: Volume
-    from_baseline: RigidTransform
-    fat: OrbitalFat
-
-
 def pictures(visits: Mapping[str, SourceSeries], predictors: Mapping[str, Predictor], real: str) -> PatientPictures:
     """Register, check and predict as the service does, and cut the two planes.
 
@@ -89,68 +75,30 @@ def pictures(visits: Mapping[str, SourceSeries], predictors: Mapping[str, Predic
     InputRefused
         A check failed that makes the service refuse too, on the pair or on the 24 h scan.
     """
-    warnings: list[str] = []
     volumes = {name: series.volume for name, series in visits.items()}
-    for volume in volumes.values():
-        _accept(check_volume(volume), warnings)
     baseline = volumes["baseline"]
-    anatomy = find_anatomy(baseline)
-    _accept(check_anatomy(baseline, anatomy), warnings)
-    fat = measure_orbital_fat(baseline, anatomy)
-    delayed = _aligned(baseline, volumes["delayed"], anatomy, fat, warnings, tracer=True)
-    late = _aligned(baseline, volumes["late"], anatomy, fat, warnings, tracer=False)
+    course = Examination(clock=lambda: 0.0)
+    found = examine(baseline, volumes["delayed"], course)
+    anatomy, fat = found.anatomy, found.baseline.fat
+    late = examine_later(found.baseline, volumes["late"], anatomy, course)
     grids = model_grids(anatomy, _VIEW)
-    shown = [_shown(grid, anatomy, baseline, (delayed, late)) for grid in grids]
-    versions = {real: [_cut(late.volume, grid, late.from_baseline, late.fat.median) for grid in grids]}
+    shown = [_shown(grid, anatomy, baseline, (found.delayed, late)) for grid in grids]
+    versions = {real: [_cut(late.volume, grid, late.transform, late.fat) for grid in grids]}
     for name, predictor in predictors.items():
-        given = prepare(
-            baseline,
-            delayed.volume,
-            transform=delayed.from_baseline,
-            anatomy=anatomy,
-            fat_baseline=fat.median,
-            fat_delayed=delayed.fat.median,
-            recipe=predictor.manifest.recipe,
-        )
+        series = {"baseline": found.baseline, "delayed": found.delayed}
+        given = prepare_series(series, anatomy=anatomy, recipe=predictor.manifest.recipe)
         answer = calibrated(predictor(given.tensor), predictor.manifest.calibration)
         restored = restore(answer, given, baseline)
-        _accept(check_prediction(restored, baseline, anatomy, fat_baseline=fat.median), warnings)
-        versions[name] = _predicted(restored.predicted, grids, fat.median, name)
+        course.accept(check_prediction(restored, baseline, anatomy, fat_baseline=fat))
+        versions[name] = _predicted(restored.predicted, grids, fat, name)
     return PatientPictures(
         grids=tuple(grid.moved(head_frame(anatomy)) for grid in grids),
         versions={
             name: tuple(np.where(mask, plane, np.float32(0)) for plane, mask in zip(planes, shown, strict=True))
             for name, planes in versions.items()
         },
-        warnings=tuple(dict.fromkeys(warnings)),
+        warnings=tuple(dict.fromkeys(reason.code for reason in course.checks.warnings)),
     )
-
-
-def _accept(report: QualityReport, warnings: list[str]) -> None:
-    if report.rejections:
-        raise InputRefused(*report.rejections)
-    warnings += [reason.code for reason in report.warnings]
-
-
-def _aligned(
-    baseline: Volume, volume: Volume, anatomy: Anatomy, fat: OrbitalFat, warnings: list[str], *, tracer: bool
-) -> _Visit:
-    found = register(baseline, volume, centre=anatomy.brain_centre)
-    pair = align(baseline, volume, found.transform, anatomy)
-    if tracer:  # the baseline is looked at once, as the service does
-        _accept(check_two_scans(baseline, volume), warnings)
-        _accept(check_contrast(pair.before, anatomy), warnings)
-        _accept(check_scan(baseline, pair.before, anatomy, series="baseline"), warnings)
-    _accept(check_scan(volume, pair.after, anatomy, transform=found.transform, series="later"), warnings)
-    alike = check_registration(found, pair, anatomy, volume.grid)
-    own_fat = measure_orbital_fat(volume, anatomy, found.transform)
-    normalised = check_normalisation(pair, anatomy, fat_baseline=fat, fat_delayed=own_fat)
-    if tracer:
-        _accept(alike + normalised, warnings)
-        _accept(check_tracer(pair, anatomy, fat_baseline=fat.median, fat_delayed=own_fat.median), warnings)
-    else:
-        _accept(QualityReport(checks=tuple(c for c in (alike + normalised).checks if c.code not in _BY_24_H)), warnings)
-    return _Visit(volume=volume, from_baseline=found.transform, fat=own_fat)
 
 
 def _predicted(volumes: tuple[Volume, ...], grids: tuple[Grid, ...], fat: float, name: str) -> list[Float32]:
@@ -170,12 +118,12 @@ def _cut(volume: Volume, grid: Grid, transform: RigidTransform, fat: float) -> F
     return np.asarray(resample(volume, grid, transform, antialias=True).array[0] / np.float32(fat))
 
 
-def _shown(grid: Grid, anatomy: Anatomy, baseline: Volume, others: tuple[_Visit, ...]) -> Mask:
+def _shown(grid: Grid, anatomy: Anatomy, baseline: Volume, others: tuple[AlignedScan, ...]) -> Mask:
     region = dilate(anatomy.brain | anatomy.csf, _SHOWN_AROUND_MM, anatomy.grid)
     shown: Mask = resample(Volume(region.astype(np.float32), anatomy.grid), grid).array[0] > 0.5
     nj, ni = grid.shape[1:]
     points = grid.to_world(np.stack(np.meshgrid(np.arange(ni), np.arange(nj), [0]), axis=-1).reshape(-1, 3))
-    for scan, where in ((baseline, points), *((v.volume, v.from_baseline.map(points)) for v in others)):
+    for scan, where in ((baseline, points), *((v.volume, v.transform.map(points)) for v in others)):
         ijk = scan.grid.to_index(where)
         inside = ((ijk >= 0) & (ijk <= np.array(scan.grid.shape[::-1]) - 1)).all(axis=1)
         shown = shown & inside.reshape(nj, ni)

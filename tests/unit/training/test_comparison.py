@@ -202,7 +202,8 @@ def test_the_command_fails_where_a_release_recipe_does_not_win(tmp_path, monkeyp
     for number, name in enumerate("abcd"):
         save_example(example(number), folder / f"{name}-0.npz")
     facts = {"simulated": True, "recipe": "volume3d", "digest": _digest(tiny), "variants": 1, "split": split,
-             "split_sha256": "", "facts": {"bent": 0, "commands": [], "option": ""}, "refused": []}  # fmt: skip
+             "split_sha256": "", "refused": [], "kept": {},
+             "facts": {"bent": 0, "commands": [], "option": ""}}  # fmt: skip
     (folder / "prepared.json").write_text(json.dumps(facts))
     fit(tiny, [example(0)], [example(1)], tmp_path / "run")
     words = ["compare", "volume3d", "--prepared", folder, "--out", tmp_path / "table", "--run", tmp_path / "run"]

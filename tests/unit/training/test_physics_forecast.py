@@ -1,0 +1,49 @@
+"""The solver's own forecast finds the head in the scanner, and reads the tracer that is there."""
+
+import numpy as np
+
+from service.imaging.reflux import fluid_signal
+from service.imaging.rigid import RigidTransform
+from service.imaging.volume import Volume
+from tests.builders.simulated import three_visits
+from training.comparison.physics import _PROTOCOL, _pose, _tracer_seen, average_physiology
+from training.simulate.ground_truth import move
+from training.simulate.lattice import to_volume
+from training.simulate.signal import signal_increase, tracer_per_tissue
+from training.simulate.tissues import Tissue
+from training.simulate.transport import solve
+
+
+def test_the_pose_is_found_from_what_both_frames_know(head):
+    to_head = RigidTransform.from_euler((5, -4, 3), (7, -6, 2), head.grid.centre)
+    nothing = Volume(np.zeros(head.grid.shape, np.float32), head.grid)
+    seen = move(head.anatomy, to_head, head.grid, head.labels, head.grid)
+    patient = three_visits((nothing,) * 3, RigidTransform.identity(), RigidTransform.identity(), seen)
+    assert np.allclose(_pose(head, patient).matrix, to_head.inverse().matrix, atol=1e-6)
+
+
+def test_tracer_that_is_there_is_read_from_the_increase(head, cells):
+    c = np.where(cells.basal & ~cells.ventricle, 0.2, 0.0).astype(np.float32) * (cells.csf > 0.3)
+    labels = to_volume(cells, c, np.ones(len(c), bool), head.grid) * np.isin(head.labels, Tissue.CSF)
+    rise = (fluid_signal(labels.astype(np.float64)) - fluid_signal(0.0)).astype(np.float32)
+    found = _tracer_seen(cells, Volume(rise, head.grid), RigidTransform.identity())
+    filled = cells.csf > 0.95
+    assert abs(np.median(found[filled & (c > 0)]) - 0.2) < 0.05
+    assert np.median(found[filled & (c == 0)]) == 0
+
+
+def test_an_average_patient_fills_the_cisterns_by_the_next_day(cells):
+    start = np.zeros(len(cells.csf), np.float32)
+    c = solve(cells, average_physiology(), (24.0,), start=(1.5, start))[24.0]
+    assert np.average(c, weights=cells.csf * ~cells.ventricle) > 0.02
+
+
+def test_fluid_brightens_as_the_reflux_index_reads_it(head):
+    tracer = tracer_per_tissue(
+        head, np.full(head.labels.shape, 0.2, np.float32), np.zeros(head.labels.shape, np.float32)
+    )
+
+    rise = signal_increase(_PROTOCOL, head, tracer)
+    expected = float(fluid_signal(0.2) - fluid_signal(0.0))
+    assert np.isclose(np.median(rise[head.labels == Tissue.CSF]), expected, rtol=0.1)
+    assert rise[head.labels == Tissue.ORBITAL_FAT].max() == 0
