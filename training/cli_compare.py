@@ -21,6 +21,9 @@ def compare(
     run: Annotated[
         list[Path] | None, typer.Option(exists=True, help="A fitted run of this recipe, one for each seed.")
     ] = None,
+    model: Annotated[
+        list[Path] | None, typer.Option(exists=True, help="Folder of an exported model with the same preprocessing.")
+    ] = None,
     physics: Annotated[
         Path | None, typer.Option(exists=True, help="The simulated cohort, for the solver's own row (slow).")
     ] = None,
@@ -31,6 +34,7 @@ def compare(
     from training.comparison.physics import PHYSICS, forecasts  # noqa: PLC0415 - needs the extra
     from training.comparison.release import objections  # noqa: PLC0415
     from training.comparison.run import compare as compare_all  # noqa: PLC0415
+    from training.comparison.run import exported_answers  # noqa: PLC0415
     from training.comparison.table import write_tables  # noqa: PLC0415
     from training.figures.label import label  # noqa: PLC0415
     from training.loading import load_cohorts, load_network  # noqa: PLC0415
@@ -42,10 +46,12 @@ def compare(
         raise UsageError(f"nothing to compare: {len(train)} training and {len(test)} test examples")
     networks = {f"network {folder.name}": load_network(chosen, folder) for folder in run or []}
     with Progress(console=_out) as progress:
-        task = progress.add_task("methods", total=6 + len(networks) + (1 if physics else 0))
+        task = progress.add_task("methods", total=6 + len(networks) + len(model or []) + (1 if physics else 0))
         further = {}
         if physics:
             further[PHYSICS] = forecasts(physics, names, test, chosen, out / "physics")
+        for folder in model or []:
+            further[f"exported {folder.name}"] = exported_answers(folder, chosen, test)
         rows = compare_all(networks, chosen, train, test, further=further, on_row=lambda: progress.advance(task))
     said = label(any(cohort.simulated for cohort in cohorts))
     text = write_tables(rows, names, said, out)

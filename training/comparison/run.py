@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import nn
 
+from service.errors import UsageError
 from service.imaging.volume import Float32
+from service.inference.onnx import load_predictor
 from training.comparison.measures import measure
 from training.comparison.methods import Method, known_truth, plain_methods
 from training.comparison.table import Row
@@ -58,6 +61,20 @@ def compare(
         )
         on_row()
     return [*rows, *_truths(test, span)]
+
+
+def exported_answers(directory: Path, recipe: TrainingRecipe, test: Sequence[Example]) -> list[Float32]:
+    """The late images of an exported model.
+
+    Raises
+    ------
+    UsageError
+        It was made for input prepared otherwise.
+    """
+    predictor = load_predictor(directory)
+    if predictor.manifest.recipe != recipe.preprocessing:
+        raise UsageError(f"{directory.name} wants its input prepared otherwise than recipe {recipe.name} says")
+    return [predicted_late(predictor(example.tensor[None])[0], example, recipe) for example in test]
 
 
 def _answer_of(network: nn.Module, recipe: TrainingRecipe) -> Method:

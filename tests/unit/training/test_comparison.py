@@ -11,6 +11,8 @@ from sklearn.metrics import cohen_kappa_score
 from typer.testing import CliRunner
 
 from service.errors import UsageError
+from service.inference.manifest import load_manifest
+from tests.builders.models import tiny_model
 from training import cli
 from training.comparison.measures import SCORES, measure
 from training.comparison.methods import (
@@ -25,7 +27,7 @@ from training.comparison.methods import (
     plain_methods,
 )
 from training.comparison.release import objections
-from training.comparison.run import compare
+from training.comparison.run import compare, exported_answers
 from training.comparison.table import Row, paired_difference, summary, write_tables
 from training.examples import Example, save_example
 from training.fit import fit
@@ -191,6 +193,16 @@ def test_all_rows_stand_on_the_same_patients_with_label_and_truth(tmp_path):
 def test_acquired_patients_have_no_rows_of_truth():
     rows = compare({}, recipe(), [example(0)], [example(10, truth=False), example(11)])
     assert not {row.method for row in rows} & {RESCAN, ORACLE}
+
+
+def test_an_exported_model_stands_beside_only_if_its_input_is_made_alike(tmp_path):
+    directory = tiny_model(tmp_path, (1, 2, 16, 16))
+    with pytest.raises(UsageError, match="prepared otherwise"):
+        exported_answers(directory, recipe(), [example(0)])
+    alike = replace(load_recipe("paper2d-small"), preprocessing=load_manifest(directory).recipe)
+    plane = np.full((2, 16, 16), 0.25, np.float32)
+    given = Example(tensor=plane, target=plane, late=plane, csf=plane > 0, brain=plane > 0)
+    assert np.allclose(exported_answers(directory, alike, [given])[0], 0.5)  # that model takes square roots
 
 
 def test_the_command_fails_where_a_release_recipe_does_not_win(tmp_path, monkeypatch):
