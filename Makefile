@@ -52,7 +52,7 @@ $(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) --editable '.[docs]'
 	@touch $@
 
-PAGES := README.md CHANGELOG.md LICENSE docs deploy onnx_models/*/MODEL_CARD.md training/prepare.py training/recipes
+PAGES := README.md CHANGELOG.md LICENSE docs deploy onnx_models/*/MODEL_CARD.md training/prepare.py training/windows.toml training/recipes
 docs: $(VENV)/.docs ## README, docs and deploy as a site with search, in build/site, for any web server
 	@rm -rf build/docs && mkdir -p build/docs
 	@git ls-files $(PAGES) | tar --create --files-from - | tar --extract --directory build/docs
