@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 PYTEST_ARGS ?=
 export PIP_NO_WARN_SCRIPT_LOCATION = 1
 
-.PHONY: help demo test lint bench container container-test stack sbom clean
+.PHONY: help demo test lint bench docs container container-test stack sbom clean
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -46,6 +46,17 @@ lint: $(VENV)/.all ## ruff, mypy strict, import directions
 
 bench: $(VENV)/.all $(VENV)/.peers ## registration beside SimpleITK, greedy and ANTs, the stages, the listener, the gate
 	@$(BIN)/python -m tests.benchmarks
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "setting up $(VENV) (what builds the site)"
+	@$(PIP) --editable '.[docs]'
+	@touch $@
+
+PAGES := README.md CHANGELOG.md LICENSE docs deploy onnx_models/*/MODEL_CARD.md training/prepare.py training/windows.toml training/recipes
+docs: $(VENV)/.docs ## README, docs and deploy as a site with search, in build/site, for any web server
+	@rm -rf build/docs && mkdir -p build/docs
+	@git ls-files $(PAGES) | tar --create --files-from - | tar --extract --directory build/docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean
 
 container: ## the image csf24:cpu, or csf24:gpu with TARGET=gpu; needs podman, docker or buildah
 	@sh deploy/container/build.sh $(or $(TARGET),cpu)

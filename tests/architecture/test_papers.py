@@ -165,6 +165,34 @@ def test_the_statuses_of_queries_are_those_of_the_code() -> None:
     assert stated["failed"] == {statuses.MOVE_DESTINATION_UNKNOWN}
 
 
+def keys_asked(module: str, function: str) -> list[str]:
+    """Keywords of an identifier, in the order in which a function sets them."""
+    tree = ast.parse(text_of(REPOSITORY / "service" / "network" / module))
+    (body,) = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == function]
+    assigned = [target for node in ast.walk(body) if isinstance(node, ast.Assign) for target in node.targets]
+    found = [target for target in assigned if isinstance(target, ast.Attribute)]
+    return [node.attr for node in found if isinstance(node.value, ast.Name) and node.value.id == "keys"]
+
+
+def keyword_of(cell: str) -> str:
+    """Of an attribute that is written with its tag."""
+    match = re.fullmatch(r"(.+) \(([0-9A-F]{4}),([0-9A-F]{4})\)", cell)
+    assert match is not None, cell
+    tag = int(match[2] + match[3], 16)
+    assert dictionary_description(tag) == match[1]
+    return keyword_for_tag(tag)
+
+
+def test_queries_ask_with_the_keys_that_are_listed() -> None:
+    confirming = [keyword_of(row["key"]) for row in table(STATEMENT, "Query: does the PACS keep the result")]
+    assert confirming == keys_asked("query.py", "_keys")
+    rows = table(STATEMENT, "Query: what has the PACS of this patient")
+    for level, function in (("STUDY", "_studies"), ("SERIES", "_series")):
+        stated = [keyword_of(row["key"]) for row in rows if row["level"] == level]
+        assert sorted(["QueryRetrieveLevel", *stated]) == sorted(keys_asked("search.py", function))
+    assert keys_asked("retrieve.py", "_keys") == ["QueryRetrieveLevel", "StudyInstanceUID", "SeriesInstanceUID"]
+
+
 def test_it_names_the_implementation_as_the_code_does() -> None:
     stated = dict(re.findall(r"^\| (Implementation [^|]+) \| (\S+) \|$", text_of(STATEMENT), re.M))
     assert stated == {
@@ -363,7 +391,8 @@ def test_every_file_test_and_code_that_a_paper_names_exists(path: Path) -> None:
         assert (REPOSITORY / match[0]).is_file(), match[0]
     for match in named(path, r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+"):
         assert match[0] in known, match[0]
-    for row in (line for line in text_of(path).splitlines() if "tests/" in line):
+    rows = re.split(r"\n(?!  )", text_of(path))  # of tables; an item of a list with its further lines
+    for row in (row for row in rows if "tests/" in row):
         files = [span for span in spans(row) if span.startswith("tests/")]
         texts = "".join(text_of(REPOSITORY / file) for file in files)
         for span in spans(row):
@@ -387,19 +416,31 @@ SURELY = (
 )
 
 
+def controls_of_risks() -> list[Row]:
+    """Of each section its items by their label, with id and hazard."""
+    sections = re.findall(r"^### (R\d\d) (.+)\n\n((?:[- ] .+\n)+)", text_of(RISKS), re.MULTILINE)
+    return [
+        {"id": number, "hazard": hazard, **dict(re.findall(r"^- ([\w ]+): ((?:.|\n  )+)$", items, re.MULTILINE))}
+        for number, hazard, items in sections
+    ]
+
+
 def test_every_risk_has_a_control_that_names_module_and_test() -> None:
-    risks, controls = table(RISKS, "Risks before control"), table(RISKS, "Controls")
+    risks, controls = table(RISKS, "Risks before control"), controls_of_risks()
     assert (
         [row["id"] for row in risks] == [row["id"] for row in controls] == [f"R{n + 1:02}" for n in range(len(risks))]
     )
     assert set(SURELY) <= {row["hazard"] for row in risks}
     for before, after in zip(risks, controls, strict=True):
-        assert before["severity"] in set("1234"), before
-        assert before["probability"] in set("ABCD") and after["residual"] in set("ABCD"), before["id"]
-        assert after["residual"] <= before["probability"], before["id"]
-        assert [span for span in spans(after["module"]) if span.startswith("service/")], before["id"]
-        assert [span for span in spans(after["verified by"]) if span.startswith("tests/")], before["id"]
-        assert set(spans(after["code"])) <= known_codes(), before["id"]
+        assert before["hazard"] == after["hazard"]
+        severity, probability = before["severity"], before["probability"]
+        assert severity in set("1234") and probability in set("ABCD"), before
+        residual = re.match(rf"{severity}([ABCD]) after {severity}{probability}; \S", after["Residual"])
+        assert residual is not None and residual[1] <= probability, before["id"]
+        assert after["Control"]
+        assert [span for span in spans(after["Module"]) if span.startswith("service/")], before["id"]
+        assert [span for span in spans(after["Verified by"]) if span.startswith("tests/")], before["id"]
+        assert set(spans(after.get("Code", ""))) <= known_codes(), before["id"]
 
 
 def test_the_estimate_is_called_an_estimate() -> None:
