@@ -110,6 +110,12 @@ class ServiceProcess:
     def log(self) -> str:
         return (self.root / "service.log").read_text(errors="replace")
 
+    def resident_mb(self) -> float:
+        """Memory that the process holds now."""
+        assert self._process is not None
+        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
     def get(self, path: str) -> bytes:
         """Of the status page."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.page_port}{path}", timeout=10) as answer:
