@@ -6,12 +6,12 @@ from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from service.errors import InputRefused
+from service.errors import InputRefused, Reason
 from service.imaging.anatomy import find_anatomy
 from service.imaging.normalisation import measure_orbital_fat, measure_white_matter
 from service.imaging.quality import AlignedPair, QualityReport, align
@@ -124,7 +124,7 @@ def _reference(baseline: Volume, delayed: Volume, aligned: AlignedPair, course: 
     try:
         return _by_fat(baseline, delayed, aligned, course)
     except InputRefused as refusal:
-        if course.fallback == "none" or not {reason.code for reason in refusal.reasons} <= _NO_USABLE_FAT:
+        if not _may_be_replaced(refusal.reasons, course):
             raise
         because = refusal.reasons
     course.fat_baseline = course.fat_delayed = None
@@ -143,10 +143,14 @@ def _by_fat(baseline: Volume, delayed: Volume, aligned: AlignedPair, course: Exa
         after = course.fat_delayed = measure_orbital_fat(delayed, course.anatomy, course.registration.transform)
     with course.stage("checks"):
         found = check_normalisation(aligned, course.anatomy, fat_baseline=before, fat_delayed=after)
-        if found.rejections and course.fallback != "none":
-            raise InputRefused(*found.rejections)  # not among the checks yet: another reference may do
+        if found.rejections and _may_be_replaced(found.rejections, course):
+            raise InputRefused(*found.rejections)  # not among the checks: another reference may do
         course.accept(found)
     return SignalReference(kind="orbital_fat", baseline=before.median, delayed=after.median)
+
+
+def _may_be_replaced(reasons: Sequence[Reason], course: Examination) -> bool:
+    return course.fallback != "none" and {reason.code for reason in reasons} <= _NO_USABLE_FAT
 
 
 def examine_baseline(baseline: Volume, course: Examination) -> tuple[Anatomy, AlignedScan]:
