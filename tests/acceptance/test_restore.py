@@ -46,14 +46,6 @@ def contents(pacs: DemoArchive) -> dict[str, bytes]:
     return {str(pydicom.dcmread(path).SOPInstanceUID): path.read_bytes() for path in pacs.received()}
 
 
-def moved_to(service: ServiceProcess, data: Path) -> None:
-    """As on a new machine: the configuration names another directory."""
-    text = service.config.read_text().replace(json.dumps(str(service.data)), json.dumps(str(data)))
-    assert str(data) in text
-    service.config.write_text(text)
-    service.data = data
-
-
 def test_a_copied_data_directory_goes_on_elsewhere_and_a_lost_ledger_comes_back_from_the_spool(
     service: ServiceProcess, pacs: DemoArchive, tmp_path: Path
 ) -> None:
@@ -69,7 +61,7 @@ def test_a_copied_data_directory_goes_on_elsewhere_and_a_lost_ledger_comes_back_
     backup = tmp_path / "backup"
     shutil.copytree(service.data, backup)
     shutil.rmtree(service.data)
-    moved_to(service, tmp_path / "restored")
+    service.move(tmp_path / "restored")
     shutil.copytree(backup, service.data)
     service.start()
     assert service.cases() == (before,)

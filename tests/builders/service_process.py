@@ -53,7 +53,7 @@ class ServiceProcess:
         self.port, self.page_port = free_ports(2)
         self.data = root / "csf24-data"
         self.config = root / "csf24.toml"
-        self._database = database or f"sqlite:///{self.data}/ledger.sqlite"
+        self._database = database
         callers = [CALLING, *(ae_title for _, ae_title, _ in destinations)]
         lines = [
             f"[listener]\nport = {self.port}\ncalling_ae_titles = {json.dumps(callers)}",
@@ -90,6 +90,14 @@ class ServiceProcess:
             wait_until(self._answers, timeout_s=60)
         except AssertionError:
             raise AssertionError(f"the service did not start:\n{self.log()[-3000:]}") from None
+
+    def move(self, data: Path) -> None:
+        """Have the configuration name another data directory, as on a new machine."""
+        text = self.config.read_text()
+        moved = text.replace(json.dumps(str(self.data)), json.dumps(str(data)))
+        assert moved != text
+        self.config.write_text(moved)
+        self.data = data
 
     def stop(self) -> int:
         """SIGTERM; the exit status."""
@@ -129,7 +137,7 @@ class ServiceProcess:
             ledger.close()
 
     def ledger(self) -> Ledger:
-        return Ledger.open(self._database)
+        return Ledger.open(self._database or f"sqlite:///{self.data}/ledger.sqlite")
 
     def await_cases(self, wanted: Callable[[tuple[Case, ...]], bool], timeout_s: float = 120) -> tuple[Case, ...]:
         """The cases once they are as `wanted`."""
