@@ -60,7 +60,8 @@ def simulated_subject(seed: int) -> Subject:
     grid = scanner_grid(1.0, head.grid.centre)
     still = Visit(pose=RigidTransform.identity(), gain=1000.0, bias_strength=0.0, snr=1e5)
     coil = np.ones(grid.shape, dtype=np.float32)
-    plain = scan(head, maps, np.zeros(head.labels.shape, np.float32), protocol, still, grid=grid, coil=coil, rng=rng)
+    none = np.zeros(head.labels.shape, np.float32)
+    plain = scan(head, maps, none, protocol, still, grid=grid, coil=coil, rng=rng).acquired
     tissue = np.isin(head.labels, BRAIN)
     points = head.grid.to_world(np.argwhere(tissue)[::40, ::-1])
     fluid = np.isin(head.labels, FLUID)

@@ -18,7 +18,8 @@ def objections(learned: Sequence[Row], others: Sequence[Row]) -> list[str]:
 
     It must have a smaller MAE in CSF than each of `MUST_BEAT`, with the whole 95 % interval of the paired difference
     below zero, and agree better with the reflux grades of the real images (weighted kappa; both perfect is a draw
-    that passes). What cannot be computed does not pass.
+    that passes), better than chance at any rate: a baseline whose images nobody can grade is no excuse. What cannot be
+    computed does not pass.
     """
     found = []
     if len(learned) < FEWEST_SEEDS:
@@ -38,8 +39,9 @@ def objections(learned: Sequence[Row], others: Sequence[Row]) -> list[str]:
                 "the whole interval must be below zero"
             )
         theirs = summary(other)["grade_kappa"]
+        theirs = max(0.0, theirs) if not np.isnan(theirs) else 0.0  # images that cannot be graded agree by chance
         if np.isnan(kappa):
             found.append("reflux agreement cannot be computed: too few patients that can be graded, or all alike")
-        elif not (kappa > theirs or np.isnan(theirs) or (kappa == theirs == 1)):
-            found.append(f"reflux agreement: weighted kappa {kappa:.2f}, '{name}' has {theirs:.2f}")
+        elif not (kappa > theirs or kappa == theirs == 1):
+            found.append(f"reflux agreement: weighted kappa {kappa:.2f}; more than {theirs:.2f} is wanted ('{name}')")
     return list(dict.fromkeys(found))

@@ -169,6 +169,13 @@ def test_a_release_needs_seeds_a_smaller_error_and_better_grades(networks, words
     assert (not found) if words is None else any(words in text for text in found)
 
 
+def test_agreement_by_chance_is_no_release_even_where_the_baselines_cannot_be_graded():
+    blind = [rows_of([0.2] * 6, [float("nan")] * 6, name, learned=False) for name in (PERSISTENCE, LINEAR)]
+    good, bad = [0.05, 0.06, 0.05, 0.07, 0.05, 0.06], [8, 6, 0, 6, 6, 8]
+    assert objections([rows_of(good, [0, 6, 8, 6, 8, 0])] * 3, blind) == []
+    assert any("more than 0.00 is wanted" in text for text in objections([rows_of(good, bad)] * 3, blind))
+
+
 def test_a_missing_baseline_blocks_the_release():
     network = rows_of([0.05] * 6, [0, 6, 8, 6, 8, 0])
     assert any("not in the table" in text for text in objections([network] * 3, []))
