@@ -50,7 +50,8 @@ def model_card(manifest: ModelManifest, recipe: TrainingRecipe) -> str:
         f"## Figures: {'SIMULATED, ' if manifest.simulated_training else ''}{figures['patients']} held-out patients",
         "",
         f"Errors of the late image in the model's scale (fat units); {figures['anatomy']}.",
-        f"Left out because the service refuses them: {figures['refused']}.",
+        f"Left out because the service refuses them: {figures['refused']}."
+        + (f" Judged on although it does: {kept}." if (kept := figures.get("kept_although_refused")) else ""),
         "",
         *table,
         "",

@@ -19,6 +19,8 @@ from training.examples import Example, load_part, save_example
 from training.settings import TrainingRecipe
 
 PARTS = ("train", "val", "test")
+NOT_YET = "NOT_SIMULATED_YET"
+"""Code of a patient who is still to come: neither prepared nor refused."""
 _FILE = "prepared.json"
 _SIMULATED = "SIMULATED. "
 
@@ -120,7 +122,7 @@ def prepare_cohort(
         for name in source.split[part]:
             outcomes.append(_prepare(source, name, part, recipe, out=out, known=kept.get(name, ())))
             on_patient()
-    facts["refused"] = [o.patient for o in outcomes if not o.examples]
+    facts["refused"] = [o.patient for o in outcomes if not o.examples and NOT_YET not in {r.code for r in o.reasons}]
     facts["kept"] = {o.patient: [asdict(reason) for reason in o.reasons] for o in outcomes if o.kept}
     _write(out / _FILE, json.dumps(facts, indent=2) + "\n")
     _report(outcomes, source.simulated, out)

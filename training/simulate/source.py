@@ -13,6 +13,7 @@ from service.errors import InputRefused, Reason, UsageError
 from service.imaging.examination import Examination
 from training.examples import Example
 from training.prepare import prepare_as_served, prepare_patient
+from training.prepared import NOT_YET
 from training.settings import TrainingRecipe
 from training.simulate.patient import load_patient
 
@@ -47,7 +48,7 @@ class SimulatedSource:
     def examples(self, name: str, part: str, recipe: TrainingRecipe) -> Iterator[Example]:
         """From the truth for training, as the service sees it for judging."""
         if not self._file(name).exists():  # a cohort that is still being made is used as far as it is there
-            raise InputRefused(Reason(code="NOT_SIMULATED_YET", message="`simulate` has not come to it yet."))
+            raise InputRefused(Reason(code=NOT_YET, message="`simulate` has not come to it yet."))
         patient = load_patient(self._file(name))
         if recipe.visits.target not in patient.visits:
             message = f"It has no visit in the window {recipe.visits.target}."

@@ -9,7 +9,7 @@ import pytest
 
 from service.errors import InputRefused, Reason, UsageError
 from training.examples import Example
-from training.prepared import open_prepared, prepare_cohort
+from training.prepared import NOT_YET, open_prepared, prepare_cohort
 from training.settings import load_recipe
 
 DULL = Reason(code="FLUID_BRIGHT", message="Bright.", measured=0.6, limit="at most 0.52")
@@ -26,8 +26,10 @@ class Told:
         self.kept, self.there, self.made = {}, there, []
 
     def examples(self, name, part, recipe):
-        if name == "c" or name not in self.there:
+        if name == "c":
             raise InputRefused(DULL)
+        if name not in self.there:
+            raise InputRefused(Reason(code=NOT_YET, message="Not yet."))
         if name == "d":
             self.kept[name] = (DULL,)
         self.made.append(name)
@@ -44,8 +46,9 @@ def test_who_was_refused_and_who_was_kept_is_remembered(tmp_path):
     recipe = load_recipe("volume3d")
     prepare_cohort(Told(), tmp_path, recipe)
     expected = {"a": ("2", ""), "b": ("2", ""), "c": ("0", "FLUID_BRIGHT"), "d": ("1", "FLUID_BRIGHT"),
-                "e": ("0", "FLUID_BRIGHT")}  # fmt: skip
+                "e": ("0", NOT_YET)}  # fmt: skip
     assert report(tmp_path) == expected
+    assert open_prepared(tmp_path, recipe).refused == ("c",)  # who is still to come is not refused
     again = Told("abcde")
     prepare_cohort(again, tmp_path, recipe)
     assert again.made == ["e"]  # the others were there
