@@ -257,7 +257,7 @@ LIMITS: dict[str, Limit] = {
     "REFERENCE_IS_WHITE_MATTER": Limit(
         message="Normalised by white matter, since the orbital fat could not be used: the signal scale that the model "
         "was made for is met to about a quarter only. Judge the prediction with that in mind, or send a T1 "
-        "series without fat suppression that includes both orbits",
+        "series without fat suppression that includes both orbits.",
         why="marks every such result; allowed by normalisation.fallback only",
         highest=0.0,
         unit="faults of the orbital fat",

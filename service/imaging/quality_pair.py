@@ -69,7 +69,9 @@ def check_white_matter(variation: float, because: tuple[Reason, ...]) -> Quality
     """
     marked = judge("REFERENCE_IS_WHITE_MATTER", float(len(because)))
     codes = ", ".join(dict.fromkeys(reason.code for reason in because))
-    return report([judge("WHITE_VARIABLE", variation), replace(marked, message=f"{marked.message} ({codes})")])
+    return report(
+        [judge("WHITE_VARIABLE", variation), replace(marked, message=f"{marked.message} What was wrong: {codes}.")]
+    )
 
 
 def shared_grain(one: Volume, other: Volume) -> float:

@@ -116,6 +116,8 @@ MEASURES: Mapping[str, str] = {
     "FAT_ASYMMETRIC": "Left against right orbital fat",
     "FAT_NOT_BRIGHT": "Orbital fat against brain",
     "FAT_DRIFT": "Fat against brain, delayed over baseline",
+    "WHITE_VARIABLE": "Spread of white matter, the reference in place of fat",
+    "REFERENCE_IS_WHITE_MATTER": "What was wrong with the orbital fat",
     "NO_TRACER": "Brightening of the basal fluid",
     "TRACER_IN_NOISE": "Brightening of the basal fluid over its noise",
     "VESSELS_ENHANCED": "Brightening of the sagittal sinus over the fluid's",

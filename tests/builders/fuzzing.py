@@ -44,7 +44,10 @@ _ANSWERS = {Reception.KEPT: 0x0000, Reception.NOT_UNDERSTOOD: 0xC000, Reception.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """Of a process: MB of memory, open files, threads, and objects of Python's: memory may also be kept for later."""
+    """Of a process: MB of memory, open files, threads, and objects of Python's: memory may also be kept for later.
+
+    Threads of the receiver's pool do not count: it starts them as they are wanted, eight at most.
+    """
 
     rss_mb: float
     files: int
@@ -58,7 +61,7 @@ class Resources:
         return cls(
             rss_mb=pages * os.sysconf("SC_PAGE_SIZE") / 1e6,
             files=len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - the listing itself is one of them, each time
-            threads=threading.active_count(),
+            threads=sum(not thread.name.startswith("header") for thread in threading.enumerate()),
             objects=len(gc.get_objects()),
         )
 
