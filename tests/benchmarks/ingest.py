@@ -24,7 +24,7 @@ from tests.builders.orthanc import Modality, Orthanc
 from tests.builders.programs import path_of
 from tests.builders.service_process import CALLING, ServiceProcess
 
-COUNT, SIDE, ROUNDS, MANY = 200, 512, 2, 8
+COUNT, SIDE, ROUNDS, MANY = 200, 512, 5, 8
 OURS, ORTHANC, STORESCP = "csf24 serve (synced)", "Orthanc (synced)", "DCMTK storescp (no sync)"
 
 
