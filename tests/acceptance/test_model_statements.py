@@ -11,7 +11,7 @@ from service.inference.reach import Reach
 from tests.builders.conversions import RecordingPredictor, convert_datasets, shipped_model
 from tests.builders.patients import baseline_series, delayed_series
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("model statements")]
 CALIBRATION = Calibration(offsets=(0.0, -0.05, 0.1), coverage=0.95, patients=20, guaranteed=0.95, simulated=True)
 
 

@@ -42,6 +42,7 @@ inside_weight = 1.0
 outside_weight = 0.3
 patience = 1
 """
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("own cohort")]
 COLUMNS = ("patient", "path", "simulated", "visit", "hours", "injection_time", "split", "age")
 
 

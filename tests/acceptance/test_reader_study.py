@@ -28,7 +28,7 @@ from training import cli
 from training.reader_study.dicom_files import STORED_PER_FAT_UNIT
 from training.settings import load_recipe
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("reader study")]
 
 README = Path(__file__).parents[2] / "README.md"
 GRADES = {"patient-a": 3, "patient-b": 4}

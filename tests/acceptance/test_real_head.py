@@ -30,7 +30,7 @@ from tests.builders.real_head import needs_head
 from tests.builders.real_patient import HOURS, RealPatient, real_baseline, real_patient
 from tests.builders.service_process import ServiceProcess, csf24
 
-pytestmark = [*needs_head, pytest.mark.slow]
+pytestmark = [*needs_head, pytest.mark.slow, pytest.mark.xdist_group("real head")]
 GEOMETRY = ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")
 UNCHANGED_IN_AIR = {50: 1e-4, 99: 0.01, 100: 0.1}
 """Percentiles of the change further than 6 mm from the head's outline, in fat units; a network is not exact."""

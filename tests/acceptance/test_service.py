@@ -109,6 +109,8 @@ def test_a_case_without_an_injection_time_is_held_until_a_person_supplies_it(
         dataset = pydicom.dcmread(path)
         del dataset.ContrastBolusStartTime
         dataset.save_as(path)
+    with service.config.open("a") as config:
+        config.write("[pairing]\nquiet_seconds = 5\n")
     service.start()
     send(service, baseline, delayed)
     (case,) = service.await_settled()

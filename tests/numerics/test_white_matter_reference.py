@@ -22,6 +22,7 @@ from service.imaging.examination import Fallback
 from tests.builders.conversions import pair_of, shipped_model
 from tests.builders.patients import unpack_shipped
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("white matter")]
 INJECTED_AT = datetime(2024, 5, 14, 9, 10)  # of the shipped patient
 CODE = "REFERENCE_IS_WHITE_MATTER"
 OUTPUTS = OutputSelection(structured_report="basic-text")

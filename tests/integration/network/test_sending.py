@@ -28,7 +28,7 @@ from tests.builders.network import (
     scripted_peer,
     write_series,
 )
-from tests.builders.programs import free_ports, needs
+from tests.builders.programs import free_ports, needs, wait_until
 
 VERIFICATION = "1.2.840.10008.1.1"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -201,7 +201,7 @@ def test_a_long_series_goes_on_one_association_without_waiting_for_acknowledgeme
     # With delayed acknowledgements (40 ms each way) it would be 20 a second at most.
     assert time.monotonic() - started < len(items) * 0.04
     assert len(inbox.instances) == len(items)
-    assert len(released) == 1
+    wait_until(lambda: len(released) == 1)
 
 
 def test_a_refused_connection_is_named():

@@ -12,7 +12,7 @@ from service.imaging.volume import Grid, Volume
 from tests.builders.heads import Head, default_grid, head_volume
 from tests.builders.real_head import delayed_from, load_real_head, needs_head
 
-pytestmark = [*needs_head, pytest.mark.slow]
+pytestmark = [*needs_head, pytest.mark.slow, pytest.mark.xdist_group("real head anatomy")]
 
 
 @pytest.fixture(scope="module")
