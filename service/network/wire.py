@@ -68,6 +68,7 @@ def receive_exactly(connection: socket.socket, count: int, deadline: float) -> b
         if not chunk:
             break
         received += chunk
+        _acknowledge_at_once(connection)
     return received
 
 
@@ -97,7 +98,6 @@ def read_pdu(connection: socket.socket, *, longest: int, timeout_s: float) -> Pd
     body = receive_exactly(connection, length, time.monotonic() + timeout_s)
     if len(head) + len(body) < HEADER_LENGTH + length:
         raise CutShort
-    _acknowledge_at_once(connection)
     return Pdu(kind=head[0], body=memoryview(body))
 
 
@@ -144,7 +144,7 @@ def cut(connection: socket.socket) -> None:
 def _acknowledge_at_once(connection: socket.socket) -> None:
     """Linux delays acknowledgements again after every receive.
 
-    DCMTK's senders, and scanners built on it, send a request in two packets and hold the second until the first is
+    DCMTK's senders, and scanners built on it, send a request in several packets and hold each until the one before is
     acknowledged: without this they manage 20 instances a second, unless TCP_NODELAY is set in their environment.
     """
     if hasattr(socket, "TCP_QUICKACK"):
