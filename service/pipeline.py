@@ -13,14 +13,11 @@ from service.cases import CaseOutcome
 from service.errors import InputRefused, Reason
 from service.imaging.examination import Clock, Examination, Fallback, examine
 from service.imaging.quality import QualityReport
-from service.imaging.quality_prediction import check_prediction
-from service.imaging.recipe import prepare_series, restore
 from service.imaging.recipe_types import Anatomy, OrbitalFat, Registration, RestoredPrediction, SignalReference
 from service.imaging.reflux import Reflux, reflux
 from service.imaging.volume import Volume
-from service.inference.calibration import calibrated
+from service.inference.answering import predict
 from service.inference.predictor import Predictor
-from service.inference.reach import check_reach
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -112,16 +109,8 @@ def convert(pair: VolumePair, predictor: Predictor, *, clock: Clock, fallback: F
 
 
 def _run(pair: VolumePair, predictor: Predictor, course: _Course) -> None:
-    manifest = predictor.manifest
     found = examine(pair.baseline, pair.delayed, course)
-    with course.stage("inference"):
-        series = {"baseline": found.baseline, "delayed": found.delayed}
-        given = prepare_series(series, anatomy=found.anatomy, recipe=manifest.recipe)
-        course.accept(check_reach(given.tensor, len(manifest.recipe.time_points), manifest.reach))
-        answer = calibrated(predictor(given.tensor), manifest.calibration)
-        restored = course.restored = restore(answer, given, pair.baseline)
-    with course.stage("checks"):
-        course.accept(check_prediction(restored, pair.baseline, found.anatomy, fat_baseline=found.baseline.fat))
+    restored = course.restored = predict(found, predictor, course)
     with course.stage("reflux"):
         course.reflux = _reflux_of(restored, pair, found.anatomy, found.baseline.fat)
 

@@ -19,7 +19,7 @@ import numpy as np
 from torch import nn
 
 from service.errors import UsageError
-from service.imaging.volume import Float32, Float64, Mask
+from service.imaging.volume import Float32, Float64
 from service.inference.calibration import Calibration, calibrated, calibration_from
 from training.evaluate import run
 from training.examples import Example
@@ -94,9 +94,9 @@ def calibrate(
     needed: list[list[float]] = [[] for _ in levels[1:]]
     for example in validation:
         answer = run(network, example)
-        truth = example.target[0][_inside(example)]
+        truth = example.target[0][example.inside[0]]
         for n, level in enumerate(levels[1:]):
-            bound = answer[n + 1][_inside(example)]
+            bound = answer[n + 1][example.inside[0]]
             needed[n].append(offset_needed(bound, truth, level))
     found = slack(len(validation))
     offsets = [_ranked(n, found.rank, level) for n, level in zip(needed, levels[1:], strict=True)]
@@ -122,20 +122,16 @@ def _ranked(offsets: Sequence[float], rank: int, level: float) -> float:
     return ordered[rank - 1]
 
 
-def _inside(example: Example) -> Mask:
-    return np.asarray((example.brain | example.csf)[0])
-
-
 def coverage(answer: Float32, example: Example, calibration: Calibration | None) -> dict[str, float]:
     """Share of the voxels within the interval, by region, and the interval's mean width in brain and fluid."""
     moved = calibrated(answer[None], calibration)[0]
     low, high = moved[1:].min(axis=0), moved[1:].max(axis=0)
     within = (low <= example.target[0]) & (example.target[0] <= high)
-    regions = {"brain + CSF": _inside(example), "CSF": example.csf[0]}
+    regions = {"brain + CSF": example.inside[0], "CSF": example.csf[0]}
     if example.ventricles is not None:
         regions["ventricles"] = example.ventricles[0]
     found = {name: float(within[mask].mean()) if mask.any() else float("nan") for name, mask in regions.items()}
-    return found | {"width": float((high - low)[_inside(example)].mean())}
+    return found | {"width": float((high - low)[example.inside[0]].mean())}
 
 
 def coverage_table(

@@ -157,13 +157,13 @@ def fit(
     from rich.progress import Progress  # noqa: PLC0415
 
     from training.fit import fit as fit_network  # noqa: PLC0415 - needs the extra
-    from training.loading import load_cohorts  # noqa: PLC0415
+    from training.loading import load_cohorts, load_examples  # noqa: PLC0415
 
     chosen, cohorts = load_cohorts(recipe, prepared)
     if seed is not None:
         chosen = replace(chosen, training=replace(chosen.training, seed=seed))
-    train = [example for cohort in cohorts for example in cohort.load("train")]
-    validation = [example for cohort in cohorts for example in cohort.load("val")]
+    train = load_examples(cohorts, "train")
+    validation = load_examples(cohorts, "val")
     if not train or not validation:
         raise UsageError(f"nothing to fit: {len(train)} training and {len(validation)} validation examples")
     with Progress(console=_out) as progress:
@@ -199,7 +199,7 @@ def evaluate(
     from training.evaluate import write_figures  # noqa: PLC0415
     from training.figures.label import label  # noqa: PLC0415
     from training.figures.pictures import FILE, write_pictures  # noqa: PLC0415
-    from training.loading import load_cohorts, load_network  # noqa: PLC0415
+    from training.loading import load_cohorts, load_examples, load_network  # noqa: PLC0415
 
     chosen, cohorts = load_cohorts(recipe, prepared)
     first, test = cohorts[0], cohorts[0].load("test")
@@ -207,7 +207,7 @@ def evaluate(
         raise UsageError(f"{first.folder} has no test patient that could be used; its report.csv says why")
     network = load_network(chosen, run)
     simulated = any(cohort.simulated for cohort in cohorts)
-    train = [example for cohort in cohorts for example in cohort.load("train")]
+    train = load_examples(cohorts, "train")
     figures = figures_of(network, chosen, train, test)
     figures["simulated"] = simulated
     figures["anatomy"] = "head, alignment, fat reference and checks by the service's own code"

@@ -37,10 +37,10 @@ def compare(
     from training.comparison.run import exported_answers  # noqa: PLC0415
     from training.comparison.table import write_tables  # noqa: PLC0415
     from training.figures.label import label  # noqa: PLC0415
-    from training.loading import load_cohorts, load_network  # noqa: PLC0415
+    from training.loading import load_cohorts, load_examples, load_network  # noqa: PLC0415
 
     chosen, cohorts = load_cohorts(recipe, prepared)
-    train = [example for cohort in cohorts for example in cohort.load("train")]
+    train = load_examples(cohorts, "train")
     names, test = cohorts[0].names("test"), cohorts[0].load("test")
     if not train or not test:
         raise UsageError(f"nothing to compare: {len(train)} training and {len(test)} test examples")
@@ -82,13 +82,13 @@ def calibrate(
     from training.calibrate import coverage_table, write_calibration  # noqa: PLC0415
     from training.figures.coverage import draw_coverage  # noqa: PLC0415
     from training.figures.label import is_simulated, label  # noqa: PLC0415
-    from training.loading import load_cohorts, load_network  # noqa: PLC0415
+    from training.loading import load_cohorts, load_examples, load_network  # noqa: PLC0415
     from training.reach import find_reach, write_reach  # noqa: PLC0415
 
     chosen, cohorts = load_cohorts(recipe, prepared)
     network = load_network(chosen, run)
     simulated = is_simulated(run) or any(cohort.simulated for cohort in cohorts)
-    validation = [example for cohort in cohorts for example in cohort.load("val")]
+    validation = load_examples(cohorts, "val")
     found, cost = calibrate_run(network, chosen, validation, simulated=simulated)
     write_calibration(found, run)
     _out.print(cost.text, soft_wrap=True)
@@ -96,7 +96,7 @@ def calibrate(
     names, test = cohorts[0].names("test"), cohorts[0].load("test")
     if refuse_unusual:
         times = len(chosen.preprocessing.time_points)
-        reach = find_reach([e for cohort in cohorts for e in cohort.load("train")], validation, times)
+        reach = find_reach(load_examples(cohorts, "train"), validation, times)
         write_reach(reach, run)
         beyond = sum(reach.distance(example.tensor[None], times) > reach.limit for example in test)
         _out.print(f"INPUT_UNUSUAL beyond a distance of {reach.limit:.2f}: {beyond} of {len(test)} test patients")

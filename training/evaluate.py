@@ -61,9 +61,8 @@ def predicted_late(answer: Float32, example: Example, recipe: TrainingRecipe) ->
 def errors(late: Float32, example: Example) -> dict[str, float]:
     """MSE and MAE over the paper's whole field, and inside masks."""
     gap = late - example.late
-    inside = example.brain | example.csf
     found = {}
-    for name, mask in (("all", np.ones(gap.shape, dtype=bool)), ("head", inside), ("csf", example.csf)):
+    for name, mask in (("all", np.ones(gap.shape, dtype=bool)), ("head", example.inside), ("csf", example.csf)):
         chosen = gap[mask]
         found[f"mse_{name}"] = float(np.mean(chosen**2)) if chosen.size else 0.0
         found[f"mae_{name}"] = float(np.mean(np.abs(chosen))) if chosen.size else 0.0
@@ -76,6 +75,5 @@ def write_figures(figures: dict[str, Any], path: Path) -> None:
 
 
 def _coverage(answer: Float32, example: Example) -> float:
-    inside = example.brain | example.csf
     within = (answer[1:2] <= example.target) & (example.target <= answer[2:3])
-    return float(within[inside].mean())
+    return float(within[example.inside].mean())

@@ -59,6 +59,11 @@ class Example:
         return int(self.late.shape[0])
 
     @property
+    def inside(self) -> Mask:
+        """Brain and fluid."""
+        return np.asarray(self.brain | self.csf)
+
+    @property
     def before(self) -> Float32:
         """The baseline, model's scale."""
         return self.tensor[: self.per_time]

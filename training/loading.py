@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from service.errors import UsageError
+from training.examples import Example
 from training.model import build
 from training.prepared import PreparedCohort, open_prepared
 from training.settings import TrainingRecipe, load_recipe
@@ -18,6 +19,11 @@ def load_cohorts(recipe: str, prepared: Sequence[Path]) -> tuple[TrainingRecipe,
     """Only the first cohort is tested on; later ones help to train."""
     chosen = load_recipe(recipe)
     return chosen, [open_prepared(folder, chosen) for folder in prepared]
+
+
+def load_examples(cohorts: Sequence[PreparedCohort], part: str) -> list[Example]:
+    """Of all `cohorts`, one after the other."""
+    return [example for cohort in cohorts for example in cohort.load(part)]
 
 
 def load_network(recipe: TrainingRecipe, run: Path) -> nn.Module:

@@ -16,7 +16,7 @@ import numpy as np
 from service.errors import InputRefused, Reason
 from service.imaging.examination import Examination, examine, examine_baseline, examine_later
 from service.imaging.normalisation import measure_orbital_fat
-from service.imaging.recipe import prepare_series
+from service.imaging.recipe import prepare
 from service.imaging.recipe_types import AlignedScan, Anatomy, ModelInput, Plane, PreprocessingRecipe
 from service.imaging.reflux import reflux_regions
 from service.imaging.resampling import resample
@@ -141,7 +141,7 @@ def make_example(
         # the answer stays where it is: a model is to foretell it in the baseline's place
         scans = {**scans, **moved, visits.target: scans[visits.target]}
     series = {point: scans[visits.window_of(point)] for point in recipe.time_points}
-    given = prepare_series({BASELINE: scans[BASELINE], **series}, anatomy=anatomy, recipe=recipe)
+    given = prepare({BASELINE: scans[BASELINE], **series}, anatomy=anatomy, recipe=recipe)
     answer = _answer(scans, anatomy, recipe, visits)
     per_time = answer.tensor.shape[1] // 2
     late, before = answer.tensor[0, -per_time:], answer.tensor[0, :per_time]
@@ -168,7 +168,7 @@ def _answer(
 ) -> ModelInput:
     """Baseline and target in the model's scale, whatever the model is given."""
     both = {BASELINE: scans[BASELINE], _TARGET: scans[visits.target]}
-    return prepare_series(both, anatomy=anatomy, recipe=replace(recipe, time_points=(BASELINE, _TARGET)))
+    return prepare(both, anatomy=anatomy, recipe=replace(recipe, time_points=(BASELINE, _TARGET)))
 
 
 def _on_lattice(mask: Mask, anatomy: Anatomy, answer: ModelInput) -> Mask:

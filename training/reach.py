@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from sklearn.covariance import LedoitWolf
 
 from service.errors import UsageError
 from service.inference.reach import Reach, features, reach_from
+from training.calibrate import slack
 from training.examples import Example
 
 FILE = "reach.json"
@@ -44,8 +44,7 @@ def find_reach(train: Sequence[Example], validation: Sequence[Example], times: i
         patients=len(validation),
     )
     distances = sorted(draft.distance(example.tensor[None], times) for example in validation)
-    rank = min(math.ceil((len(distances) + 1) * (1 - _RISK) - 1e-9), len(distances))
-    return Reach(mean=draft.mean, precision=draft.precision, limit=distances[rank - 1], patients=len(validation))
+    return replace(draft, limit=distances[slack(len(distances), _RISK).rank - 1])
 
 
 def write_reach(reach: Reach, run: Path) -> None:

@@ -7,7 +7,6 @@ table), and optionally ``case`` (a name for the case), ``injection_time`` (DICOM
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections import Counter
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from service.batch.csv_lines import read_lines
 from service.batch.nifti import is_nifti
 from service.errors import UsageError
 
@@ -50,18 +50,10 @@ def read_table(path: Path) -> tuple[TableRow, ...]:
     UsageError
         Lists every fault at once.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            heading = file.readline()
-            file.seek(0)
-            reader = csv.reader(file, delimiter=";" if ";" in heading else ",", skipinitialspace=True)
-            lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as fault:
-        raise UsageError(f"{path}: cannot be read ({type(fault).__name__}); accepted: a CSV file in UTF-8") from fault
-    columns = [name.lower() for name in lines[0][1]] if lines else []
+    columns, lines = read_lines(path)
     problems = list(_heading_faults(columns))
     rows: list[TableRow] = []
-    for number, cells in [] if problems else lines[1:]:
+    for number, cells in [] if problems else lines:
         if not any(cells):
             continue
         found = list(_faults(columns, cells, path.parent))

@@ -6,7 +6,7 @@ from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -78,11 +78,16 @@ class Examination:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ExaminedPair:
-    """A pair that passed: where its parts lie, and both scans ready for `prepare_series`."""
+    """A pair that passed: where its parts lie, and both scans ready for `prepare`."""
 
     anatomy: Anatomy
     baseline: AlignedScan
     delayed: AlignedScan
+
+    @property
+    def series(self) -> Mapping[str, AlignedScan]:
+        """By the names that recipes use."""
+        return {"baseline": self.baseline, "delayed": self.delayed}
 
 
 def examine(baseline: Volume, delayed: Volume, course: Examination) -> ExaminedPair:

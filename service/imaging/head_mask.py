@@ -138,11 +138,16 @@ def fill_holes(mask: Mask) -> Mask:
 def largest_foreground(array: Float32) -> Mask:
     """The largest connected part that is brighter than a quarter of the tissue's signal."""
     clipped = np.minimum(array, np.percentile(array[array > 0], 98))
-    otsu = sitk.OtsuThresholdImageFilter()
-    otsu.Execute(sitk.GetImageFromArray(clipped))
-    tissue = float(np.median(clipped[clipped > otsu.GetThreshold()]))
+    tissue = float(np.median(clipped[clipped > between_two_kinds(clipped)]))
     labels, _ = components(clipped > 0.25 * tissue)
     return np.asarray(labels == 1)
+
+
+def between_two_kinds(values: Float32) -> float:
+    """Otsu's threshold of an array of two axes or three."""
+    otsu = sitk.OtsuThresholdImageFilter()
+    otsu.Execute(sitk.GetImageFromArray(values))
+    return float(otsu.GetThreshold())
 
 
 def covering_grid(source: Grid, spacing_mm: float) -> Grid:

@@ -11,10 +11,9 @@ the ratio below cannot know, and it takes up tracer itself within a day.
 from __future__ import annotations
 
 import numpy as np
-import SimpleITK as sitk
 
 from service.errors import InputRefused, Reason
-from service.imaging.head_mask import erode
+from service.imaging.head_mask import between_two_kinds, erode
 from service.imaging.quality import SMALLEST_REGION, AlignedPair
 from service.imaging.recipe_types import Anatomy, Orbit, OrbitalFat, SignalReference
 from service.imaging.resampling import sample
@@ -87,7 +86,8 @@ def measure_white_matter(pair: AlignedPair, anatomy: Anatomy) -> tuple[SignalRef
     values = pair.before[inner]
     white = inner.copy()
     if values.size >= SMALLEST_REGION:
-        white[inner] = values > _between_two_tissues(values)
+        without_tails = np.clip(values, *np.percentile(values, _WITHOUT_TAILS))
+        white[inner] = values > between_two_kinds(without_tails[None])
     signal = pair.before[white]
     if values.size < SMALLEST_REGION or signal.size < SMALLEST_REGION:
         raise InputRefused(
@@ -105,14 +105,6 @@ def measure_white_matter(pair: AlignedPair, anatomy: Anatomy) -> tuple[SignalRef
         delayed=float(np.median(pair.after[white])) * FAT_OVER_WHITE_MATTER,
     )
     return reference, float(signal.std() / signal.mean())
-
-
-def _between_two_tissues(values: Float32) -> float:
-    """Otsu's threshold, of a histogram without its tails."""
-    image = sitk.GetImageFromArray(np.clip(values, *np.percentile(values, _WITHOUT_TAILS))[None])
-    threshold = sitk.OtsuThresholdImageFilter()
-    threshold.Execute(image)
-    return float(threshold.GetThreshold())
 
 
 def _signal(volume: Volume, orbit: Orbit | None, transform: RigidTransform | None) -> Float32:

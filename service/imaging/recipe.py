@@ -18,7 +18,6 @@ from service.imaging.recipe_types import (
     RestoredPrediction,
 )
 from service.imaging.resampling import resample
-from service.imaging.rigid import RigidTransform
 from service.imaging.volume import Float32, Float64, Grid, Volume
 
 
@@ -37,36 +36,15 @@ def model_grids(anatomy: Anatomy, recipe: PreprocessingRecipe) -> tuple[Grid, ..
     return sagittal, axial
 
 
-def prepare(
-    baseline: Volume,
-    delayed: Volume,
-    *,
-    transform: RigidTransform,
-    anatomy: Anatomy,
-    fat_baseline: float,
-    fat_delayed: float,
-    recipe: PreprocessingRecipe,
-) -> ModelInput:
-    """Both series on the model's grid(s), in the model's intensity scale.
+def prepare(series: Mapping[str, AlignedScan], *, anatomy: Anatomy, recipe: PreprocessingRecipe) -> ModelInput:
+    """Time points on the model's grid(s), in the model's intensity scale.
+
+    Where there is no ``delayed`` series, `ModelInput.fat_delayed` is the baseline's.
 
     Parameters
     ----------
-    transform
-        Baseline (fixed) -> delayed (moving), LPS mm.
-    fat_baseline, fat_delayed
-        Median intraconal fat signal of each series in its own units; > 0.
-    """
-    series = {
-        "baseline": AlignedScan(volume=baseline, transform=RigidTransform.identity(), fat=fat_baseline),
-        "delayed": AlignedScan(volume=delayed, transform=transform, fat=fat_delayed),
-    }
-    return prepare_series(series, anatomy=anatomy, recipe=recipe)
-
-
-def prepare_series(series: Mapping[str, AlignedScan], *, anatomy: Anatomy, recipe: PreprocessingRecipe) -> ModelInput:
-    """`prepare` for any number of time points; `series` holds at least those that the recipe names, and ``baseline``.
-
-    Where there is no ``delayed`` series, `ModelInput.fat_delayed` is the baseline's.
+    series
+        By name; at least ``baseline`` and those that the recipe names.
     """
     absent = [name for name in ("baseline", *recipe.time_points) if name not in series]
     if absent:

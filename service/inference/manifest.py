@@ -87,12 +87,15 @@ def check_served(manifest: ModelManifest) -> None:
         It cannot.
     """
     if manifest.target != _SERVED_TARGET:
-        raise ModelError(f"model {manifest.name} foretells {manifest.target}; the service files 24 h images only")
+        raise ModelError(
+            f"model {manifest.name} foretells {manifest.target}; the service files 24 h images only; "
+            "choose another by models.default"
+        )
     further = set(manifest.recipe.time_points) - _SERVED_INPUTS
     if further:
         raise ModelError(
             f"model {manifest.name} wants the visits {', '.join(sorted(further))}; the service has a baseline and one "
-            "delayed scan"
+            "delayed scan; choose another model by models.default"
         )
 
 

@@ -1,7 +1,7 @@
 """Command sets of DIMSE messages: implicit VR little endian elements of group 0000 (PS3.7 6.3 and annex E).
 
-Written here, and not left to a library, because each of thousands of images comes with one and goes with another:
-pydicom takes longer for the pair than the disk for a file of half a megabyte.
+Written here, and not left to the library, because each of thousands of images comes with one and goes with another,
+and the library makes a data set, a message and a primitive of each.
 """
 
 from __future__ import annotations

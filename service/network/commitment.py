@@ -21,7 +21,7 @@ from service.network.association import NothingInCommon, association
 from service.network.contexts import (
     STORAGE_COMMITMENT,
     STORAGE_COMMITMENT_INSTANCE,
-    accepted_pairs,
+    accepted_classes,
     storage_commitment,
     verification,
 )
@@ -231,7 +231,7 @@ def _ask(
     contexts = [storage_commitment(), verification()]
     try:
         with association(peer, local, contexts, [(evt.EVT_N_EVENT_REPORT, answer)]) as assoc:
-            if all(sop_class != STORAGE_COMMITMENT for sop_class, _ in accepted_pairs(assoc.accepted_contexts)):
+            if STORAGE_COMMITMENT not in accepted_classes(assoc.accepted_contexts):
                 _log.warning("the peer does not offer storage commitment", peer=peer.name)
                 return False
             status, _ = assoc.send_n_action(

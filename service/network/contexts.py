@@ -131,6 +131,11 @@ def proposed_storage(kinds: Iterable[tuple[str, str]]) -> list[PresentationConte
     return [build_context(sop_class, syntax) for sop_class, syntax in proposed]
 
 
+def accepted_classes(contexts: Sequence[PresentationContext]) -> set[str]:
+    """SOP classes of accepted contexts."""
+    return {sop_class for sop_class, _ in accepted_pairs(contexts)}
+
+
 def accepted_pairs(contexts: Sequence[PresentationContext]) -> set[tuple[str, str]]:
     """(SOP class, transfer syntax) of accepted contexts."""
     return {(str(context.abstract_syntax), str(context.transfer_syntax[0])) for context in contexts}

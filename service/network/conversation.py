@@ -1,8 +1,8 @@
 """An accepted association from its acceptance to its end, in one thread: a request is read, served and answered.
 
 The library's own acceptor runs two threads that look for work every millisecond, and stumbles over malformed messages
-without ending the association; reading and answering in turn is four times as fast, and keeps a peer that sends on
-without waiting for answers waiting by itself.
+without ending the association. Reading and answering in turn needs neither, and a peer that sends on without waiting
+for answers is kept waiting by itself.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 import structlog
 from pydicom.dataset import Dataset
@@ -11,9 +12,11 @@ from pynetdicom.association import Association
 from service.errors import PeerUnavailable
 from service.network import statuses
 from service.network.association import NothingInCommon, association
-from service.network.contexts import STUDY_ROOT_FIND, accepted_pairs, study_root_find, verification
+from service.network.contexts import STUDY_ROOT_FIND, accepted_classes, study_root_find, verification
 from service.network.peers import LocalEntity, Peer
 
+Responses: TypeAlias = Iterator[tuple[Dataset, Dataset | None]]
+"""Status, and identifier where there is one."""
 _log = structlog.get_logger()
 
 
@@ -38,7 +41,7 @@ def known_instances(peer: Peer, local: LocalEntity, study_uid: str, series_uid: 
     """
     try:
         with association(peer, local, [study_root_find(), verification()]) as assoc:
-            if all(sop_class != STUDY_ROOT_FIND for sop_class, _ in accepted_pairs(assoc.accepted_contexts)):
+            if STUDY_ROOT_FIND not in accepted_classes(assoc.accepted_contexts):
                 return None
             return _ask(assoc, peer, _keys(study_uid, series_uid))
     except NothingInCommon:
@@ -68,9 +71,14 @@ def _ask(assoc: Association, peer: Peer, keys: Dataset) -> frozenset[str] | None
     return frozenset(listed)
 
 
-def answers(assoc: Association, keys: Dataset) -> Iterator[tuple[Dataset, Dataset | None]]:
-    """The library's generator; its own failure to send counts as no answer."""
+def answers(assoc: Association, keys: Dataset) -> Responses:
+    """To a C-FIND in the Study Root model."""
+    return responses(lambda: assoc.send_c_find(keys, STUDY_ROOT_FIND))
+
+
+def responses(ask: Callable[[], Responses]) -> Responses:
+    """The library's generator; its own failure to send counts as no answer, which is an empty status."""
     try:
-        yield from assoc.send_c_find(keys, STUDY_ROOT_FIND)
+        yield from ask()
     except RuntimeError:  # the association ended just now
         yield Dataset(), None

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Literal, TypeAlias
+from typing import Literal, cast
 
 from pydicom.dataset import Dataset
 from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.presentation import PresentationContext
 
 from service.errors import PeerUnavailable
 from service.network import statuses
-from service.network.association import NothingInCommon, association
+from service.network.association import Handler, NothingInCommon, association
 from service.network.contexts import (
     MR_IMAGES,
     STUDY_ROOT_FIND,
     STUDY_ROOT_GET,
     STUDY_ROOT_MOVE,
-    accepted_pairs,
+    accepted_classes,
     offered_images,
     study_root_find,
     study_root_get,
@@ -28,12 +29,12 @@ from service.network.contexts import (
     verification,
 )
 from service.network.peers import LocalEntity, Peer
+from service.network.query import Responses, responses
 from service.network.storage_scp import Receive, ReceivedInstance
 
 _BETWEEN_ANSWERS_S = 600.0
 """Peers need not say how far they are before all has been sent."""
 _names = (f"retrieval-{number}" for number in count(1))
-_Responses: TypeAlias = Iterator[tuple[Dataset, Dataset | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,7 @@ def missing_services(peer: Peer, local: LocalEntity, method: Literal["move", "ge
     wanted = {"C-FIND": STUDY_ROOT_FIND, f"C-{method.upper()}": STUDY_ROOT_MOVE if method == "move" else STUDY_ROOT_GET}
     retrieve = study_root_move() if method == "move" else study_root_get()
     with association(peer, local, [verification(), study_root_find(), retrieve]) as assoc:
-        offered = {sop_class for sop_class, _ in accepted_pairs(assoc.accepted_contexts)}
+        offered = accepted_classes(assoc.accepted_contexts)
     return tuple(name for name, sop_class in wanted.items() if sop_class not in offered)
 
 
@@ -67,12 +68,11 @@ def move_series(peer: Peer, local: LocalEntity, study_uid: str, series_uid: str)
     PeerUnavailable
         No association, no C-MOVE, or it failed; in words an administrator can act on.
     """
-    patient = replace(local, dimse_timeout_s=max(local.dimse_timeout_s, _BETWEEN_ANSWERS_S))
-    try:
-        with association(peer, patient, [study_root_move(), verification()]) as assoc:
-            return _done(assoc.send_c_move(_keys(study_uid, series_uid), local.ae_title, STUDY_ROOT_MOVE), peer, local)
-    except (NothingInCommon, ValueError) as fault:
-        raise PeerUnavailable(f"{peer.name}: offers no C-MOVE in the Study Root model") from fault
+
+    def ask(assoc: Association) -> Responses:
+        return cast(Responses, assoc.send_c_move(_keys(study_uid, series_uid), local.ae_title, STUDY_ROOT_MOVE))
+
+    return _retrieve(peer, local, "C-MOVE", [study_root_move()], ask)
 
 
 def get_series(
@@ -96,7 +96,6 @@ def get_series(
     PeerUnavailable
         No association, no C-GET, or it failed; in words an administrator can act on.
     """
-    patient = replace(local, dimse_timeout_s=max(local.dimse_timeout_s, _BETWEEN_ANSWERS_S))
     name = next(_names)
 
     def store(event: evt.Event) -> int:
@@ -113,18 +112,32 @@ def get_series(
             )
         )
 
-    contexts = [study_root_get(), verification(), *offered_images()]
+    def ask(assoc: Association) -> Responses:
+        return cast(Responses, assoc.send_c_get(_keys(study_uid, series_uid), STUDY_ROOT_GET))
+
+    contexts, handlers = [study_root_get(), *offered_images()], [(evt.EVT_C_STORE, store)]
     try:
-        with association(peer, patient, contexts, [(evt.EVT_C_STORE, store)], roles=_as_receiver()) as assoc:
-            return _done(_get(assoc, study_uid, series_uid), peer, local)
-    except (NothingInCommon, ValueError) as fault:
-        raise PeerUnavailable(f"{peer.name}: offers no C-GET in the Study Root model") from fault
+        return _retrieve(peer, local, "C-GET", contexts, ask, handlers=handlers, roles=_as_receiver())
     finally:
         on_ended(name)
 
 
-def _get(assoc: Association, study_uid: str, series_uid: str) -> _Responses:
-    yield from assoc.send_c_get(_keys(study_uid, series_uid), STUDY_ROOT_GET)
+def _retrieve(
+    peer: Peer,
+    local: LocalEntity,
+    service: str,
+    contexts: Sequence[PresentationContext],
+    ask: Callable[[Association], Responses],
+    *,
+    handlers: Sequence[Handler] = (),
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
+) -> Retrieved:
+    patient = replace(local, dimse_timeout_s=max(local.dimse_timeout_s, _BETWEEN_ANSWERS_S))
+    try:
+        with association(peer, patient, [*contexts, verification()], handlers, roles=roles) as assoc:
+            return _done(responses(lambda: ask(assoc)), peer, local)
+    except (NothingInCommon, ValueError) as fault:
+        raise PeerUnavailable(f"{peer.name}: offers no {service} in the Study Root model") from fault
 
 
 def _as_receiver() -> list[SCP_SCU_RoleSelectionNegotiation]:
@@ -145,13 +158,10 @@ def _keys(study_uid: str, series_uid: str) -> Dataset:
     return keys
 
 
-def _done(responses: _Responses, peer: Peer, local: LocalEntity) -> Retrieved:
+def _done(responses: Responses, peer: Peer, local: LocalEntity) -> Retrieved:
     last = Dataset()
-    try:
-        for status, _ in responses:
-            last = status
-    except RuntimeError:  # the association ended
-        last = Dataset()
+    for status, _ in responses:
+        last = status
     if "Status" not in last:
         raise PeerUnavailable(f"{peer.name}: the retrieval was not answered to its end")
     if last.Status == statuses.MOVE_DESTINATION_UNKNOWN:

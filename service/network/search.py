@@ -12,7 +12,7 @@ from pynetdicom.association import Association
 from service.errors import PeerUnavailable
 from service.network import statuses
 from service.network.association import NothingInCommon, association
-from service.network.contexts import STUDY_ROOT_FIND, accepted_pairs, study_root_find, verification
+from service.network.contexts import STUDY_ROOT_FIND, accepted_classes, study_root_find, verification
 from service.network.peers import LocalEntity, Peer
 from service.network.query import answers
 
@@ -66,7 +66,7 @@ def mr_series_of(peer: Peer, local: LocalEntity, sought: PatientSought) -> tuple
         raise ValueError("the Patient ID cannot be asked for")
     try:
         with association(peer, local, [study_root_find(), verification()]) as assoc:
-            if all(sop_class != STUDY_ROOT_FIND for sop_class, _ in accepted_pairs(assoc.accepted_contexts)):
+            if STUDY_ROOT_FIND not in accepted_classes(assoc.accepted_contexts):
                 raise PeerUnavailable(f"{peer.name}: offers no C-FIND in the Study Root model")
             studies = [str(study.StudyInstanceUID) for study in _studies(assoc, peer, sought)]
             found = [item for study in sorted(set(studies)) for item in _series(assoc, peer, study)]

@@ -20,7 +20,7 @@ from service.storage.identifiers import patient_key_of
 _MOST_AT_ONCE = 64
 """A commit holds up all other writers while it lasts."""
 
-# Built once: building a statement takes longer than the database does with it.
+# Built once, not for each commit.
 _SERIES, _INSTANCES = schema.series, schema.instances
 _SERIES_LOCK = (
     select(_SERIES.c.series_uid)

@@ -13,35 +13,9 @@ from service.errors import UsageError
 from service.inference.manifest import load_manifest
 from tests.builders.patients import INJECTED_AT, baseline_series, head_after, head_before, write
 from tests.builders.reader_study import head_late, write_patient
+from tests.builders.recipe_text import recipe_text
 from training import cli
 
-RECIPE = """
-name = "mine"
-intended_use = "test"
-[preprocessing]
-kind = "volume"
-mode = "fat_global"
-time_points = ["baseline", "delayed"]
-shape = [32, 32, 32]
-spacing_mm = 6.0
-window = [0.0, 2.0]
-predicts = "increase"
-quantiles = [0.5, 0.05, 0.95]
-[network]
-kind = "residual3d"
-base = 4
-[training]
-seed = 1
-epochs = 1
-batch = 1
-learning_rate = 1e-3
-loss = "pinball"
-precision = "float32"
-variants = 2
-inside_weight = 1.0
-outside_weight = 0.3
-patience = 1
-"""
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("own cohort")]
 COLUMNS = ("patient", "path", "simulated", "visit", "hours", "injection_time", "split", "age")
 
@@ -72,7 +46,7 @@ def table(folder, rows, simulated="no"):
 def cohort(tmp_path_factory):
     """Five patients: DICOM by the clock, NIfTI by hours, BIDS by visit, one with its baseline twice, one half there."""
     folder = tmp_path_factory.mktemp("own")
-    (folder / "mine.toml").write_text(RECIPE, encoding="utf-8")
+    (folder / "mine.toml").write_text(recipe_text(), encoding="utf-8")
     write_patient(folder / "P1")
     with zipfile.ZipFile(folder / "P1" / "late.zip", "w") as archive:
         for file in sorted((folder / "P1" / "late").glob("*.dcm")):
@@ -154,13 +128,13 @@ def test_a_run_on_simulated_patients_cannot_lose_that(cohort, prepared, tmp_path
 @pytest.mark.slow
 def test_another_recipe_s_tensors_are_not_taken(cohort, prepared, tmp_path):
     other = tmp_path / "other.toml"
-    other.write_text(RECIPE.replace("spacing_mm = 6.0", "spacing_mm = 5.0"), encoding="utf-8")
+    other.write_text(recipe_text(spacing_mm=5.0), encoding="utf-8")
     done = run("fit", other, "--prepared", cohort / "tensors", "--run", tmp_path / "run")
     assert isinstance(done.exception, UsageError) and "prepared by recipe mine" in str(done.exception)
 
 
 def test_simulated_images_in_a_table_that_denies_it_stop_the_command(tmp_path):
-    (tmp_path / "mine.toml").write_text(RECIPE, encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(recipe_text(), encoding="utf-8")
     write(baseline_series("P1", manufacturer="csf24 simulator"), tmp_path / "a")
     path = table(tmp_path, [{"patient": "P1", "path": "a", "visit": "baseline"}])
     done = run("prepare", tmp_path / "mine.toml", "--manifest", path, "--out", tmp_path / "t")
@@ -169,7 +143,7 @@ def test_simulated_images_in_a_table_that_denies_it_stop_the_command(tmp_path):
 
 
 def test_every_fault_of_a_table_is_named_at_once(tmp_path):
-    (tmp_path / "mine.toml").write_text(RECIPE, encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(recipe_text(), encoding="utf-8")
     (tmp_path / "a").mkdir()
     path = table(
         tmp_path,

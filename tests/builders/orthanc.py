@@ -15,6 +15,10 @@ from types import TracebackType
 from tests.builders.dcmtk import WITHOUT_DELAY
 from tests.builders.programs import free_ports, required, wait_until
 
+OURS = "CSF24"
+DEAF = "DEAF"
+"""Known to Orthanc under a port on which nobody listens, as where the return path is not configured."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Modality:

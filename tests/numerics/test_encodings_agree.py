@@ -26,6 +26,7 @@ from service.imaging.resampling import resample
 from service.imaging.rigid import RigidTransform
 from service.imaging.volume import Grid, Volume
 from service.received_pair import ReceivedPair, receive_pair
+from tests.builders.aligned import aligned_pair
 from tests.builders.conversions import (
     RecordingPredictor,
     anatomy_at,
@@ -161,11 +162,8 @@ def model_input(pair: ReceivedPair) -> np.ndarray:
     """With a head's place given, since nothing can be found in voxels of 6 mm."""
     assert pair.volumes is not None
     anatomy = anatomy_at(pair.volumes.baseline.grid.centre)
-    given = prepare(
-        pair.volumes.baseline, pair.volumes.delayed, transform=MOVED, anatomy=anatomy,
-        fat_baseline=1000.0, fat_delayed=1500.0, recipe=shipped_model().manifest.recipe,
-    )  # fmt: skip
-    return given.tensor
+    series = aligned_pair(pair.volumes.baseline, pair.volumes.delayed, MOVED, fats=(1000.0, 1500.0))
+    return prepare(series, anatomy=anatomy, recipe=shipped_model().manifest.recipe).tensor
 
 
 def test_the_plain_pair_is_what_was_drawn_wherever_its_slices_lie() -> None:

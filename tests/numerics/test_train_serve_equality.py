@@ -98,15 +98,7 @@ def test_the_slices_of_the_paper_s_model_are_one_tensor_too(visit: Visit) -> Non
     read = receive_pair(pair_of(visit.series("baseline"), visit.series("delayed")), PairingPolicy()).volumes
     assert read is not None
     found = examine(read.baseline, read.delayed, Examination(clock=lambda: 0.0))
-    given = prepare(
-        read.baseline,
-        read.delayed,
-        transform=found.delayed.transform,
-        anatomy=found.anatomy,
-        fat_baseline=found.baseline.fat,
-        fat_delayed=found.delayed.fat,
-        recipe=recipe,
-    )
+    given = prepare(found.series, anatomy=found.anatomy, recipe=recipe)
 
     example = prepared_with(found.delayed.transform, visit.patient, recipe)
 

@@ -54,7 +54,7 @@ def _regions(example: Example) -> dict[str, Mask]:
     shape = example.late.shape
     nothing = np.zeros(shape, dtype=bool)
     ventricles = nothing if example.ventricles is None else example.ventricles
-    masks = (np.ones(shape, dtype=bool), example.brain | example.csf, example.csf, ventricles)
+    masks = (np.ones(shape, dtype=bool), example.inside, example.csf, ventricles)
     return dict(zip(REGIONS, masks, strict=True))
 
 

@@ -21,7 +21,7 @@ from training.settings import TrainingRecipe
 from training.simulate.cohort import head_of
 from training.simulate.lattice import Cells, lattice, to_volume
 from training.simulate.patient import SimulatedPatient, load_patient
-from training.simulate.signal import Protocol, signal_increase, tracer_per_tissue
+from training.simulate.signal import PAPER_PROTOCOL, signal_increase, tracer_per_tissue
 from training.simulate.tissues import Head
 from training.simulate.transport import Physiology, draw_physiology, solve
 
@@ -30,16 +30,6 @@ _DRAWS = 400
 _LARGE = 0.35  # share of heads with large ventricles
 _NOISE_MM = 0.015
 _THINNEST = 0.3  # fluid share of a cell that still shows its concentration
-_PROTOCOL = Protocol(
-    repetition_time_ms=5.1,
-    echo_time_ms=2.3,
-    flip_deg=8.0,
-    inversion_weight=0.0,
-    inversion_time_s=0.9,
-    fat_signal=1.0,
-    r1=3.3,
-    r2=5.0,
-)
 
 
 def forecasts(
@@ -81,7 +71,7 @@ def forecast(path: Path, example: Example, recipe: TrainingRecipe) -> Float32:
     c = solve(cells, average_physiology(), (late_h,), start=(hours, start))[late_h]
     outside = to_volume(cells, c, ~cells.ventricle, head.grid)
     tracer = tracer_per_tissue(head, outside, to_volume(cells, c, cells.ventricle, head.grid))
-    rise = Volume(signal_increase(_PROTOCOL, head, tracer), head.grid)
+    rise = Volume(signal_increase(PAPER_PROTOCOL, head, tracer), head.grid)
     brighter = resample(rise, grid, to_scanner.inverse(), antialias=True).array
     low, high = recipe.preprocessing.window
     return np.asarray(np.clip(example.before + brighter[None], low, high), dtype=np.float32)

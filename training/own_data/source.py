@@ -18,6 +18,7 @@ from training.examples import Example
 from training.own_data.reading import ReadVisit, read_visit
 from training.own_data.table import VisitRow, read_cohort_table
 from training.prepare import align_as_served, make_example
+from training.prepared import PARTS
 from training.settings import TrainingRecipe
 from training.split import split_patients
 from training.windows import BASELINE, WindowSet, load_windows
@@ -56,7 +57,7 @@ class OwnSource:
     def _split(self) -> dict[str, list[str]]:
         stated = {name: visits[0].split for name, visits in self._rows.items()}
         if any(stated.values()):
-            return {part: [n for n, p in stated.items() if p == part] for part in ("train", "val", "test")}
+            return {part: [n for n, p in stated.items() if p == part] for part in PARTS}
         return split_patients(sorted(self._rows), _SPLIT_SEED)
 
     def _read(self, name: str, recipe: TrainingRecipe) -> dict[str, Volume]:

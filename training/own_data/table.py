@@ -8,13 +8,14 @@ optionally ``split`` (train, val, test). All other columns are covariates.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import zip_longest
 from pathlib import Path
 
+from service.batch.csv_lines import read_lines
 from service.errors import UsageError
 from training.prepared import PARTS
 from training.windows import WindowSet
@@ -57,23 +58,15 @@ def read_cohort_table(path: Path, windows: WindowSet) -> tuple[VisitRow, ...]:
     UsageError
         Lists every fault at once.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            heading = file.readline()
-            file.seek(0)
-            reader = csv.DictReader(file, delimiter=";" if ";" in heading else ",", skipinitialspace=True)
-            columns = [name.strip().lower() for name in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            lines = [(reader.line_num, _stripped(cells)) for cells in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as fault:
-        raise UsageError(f"{path}: cannot be read ({type(fault).__name__}); accepted: a CSV file in UTF-8") from fault
+    columns, lines = read_lines(path)
     problems = [f"no column {name!r}" for name in _REQUIRED if name not in columns]
     if not set(_TIMES) & set(columns):
         problems.append(f"no column that says when a visit was; accepted: {', '.join(_TIMES)}")
     rows: list[VisitRow] = []
-    for number, cells in [] if problems else lines:
-        if not any(cells.values()):
+    for number, values in [] if problems else lines:
+        if not any(values):
             continue
+        cells = dict(zip_longest(columns, values[: len(columns)], fillvalue=""))
         faults = list(_faults(cells, windows, path.parent))
         problems += [f"line {number}: {fault}" for fault in faults]
         if not faults:
@@ -84,10 +77,6 @@ def read_cohort_table(path: Path, windows: WindowSet) -> tuple[VisitRow, ...]:
     if problems:
         raise UsageError(f"{path} cannot be used:\n  - " + "\n  - ".join(problems))
     return tuple(rows)
-
-
-def _stripped(cells: Mapping[str, str | None]) -> dict[str, str]:
-    return {name: (value or "").strip() for name, value in cells.items() if name}
 
 
 def _faults(cells: Mapping[str, str], windows: WindowSet, folder: Path) -> Iterator[str]:

@@ -18,13 +18,12 @@ from service.dicom.series import SourceSeries
 from service.errors import InputRefused, Reason
 from service.imaging.examination import Examination, examine, examine_later
 from service.imaging.head_mask import dilate
-from service.imaging.quality_prediction import check_prediction
-from service.imaging.recipe import model_grids, prepare_series, restore
+from service.imaging.recipe import model_grids
 from service.imaging.recipe_types import AlignedScan, Anatomy, PreprocessingRecipe
 from service.imaging.resampling import resample
 from service.imaging.rigid import RigidTransform
 from service.imaging.volume import Float32, Float64, Grid, Mask, Volume
-from service.inference.calibration import calibrated
+from service.inference.answering import predict
 from service.inference.predictor import Predictor
 
 PLANES = ("sagittal", "axial")
@@ -85,12 +84,7 @@ def pictures(visits: Mapping[str, SourceSeries], predictors: Mapping[str, Predic
     shown = [_shown(grid, anatomy, baseline, (found.delayed, late)) for grid in grids]
     versions = {real: [_cut(late.volume, grid, late.transform, late.fat) for grid in grids]}
     for name, predictor in predictors.items():
-        series = {"baseline": found.baseline, "delayed": found.delayed}
-        given = prepare_series(series, anatomy=anatomy, recipe=predictor.manifest.recipe)
-        answer = calibrated(predictor(given.tensor), predictor.manifest.calibration)
-        restored = restore(answer, given, baseline)
-        course.accept(check_prediction(restored, baseline, anatomy, fat_baseline=fat))
-        versions[name] = _predicted(restored.predicted, grids, fat, name)
+        versions[name] = _predicted(predict(found, predictor, course).predicted, grids, fat, name)
     return PatientPictures(
         grids=tuple(grid.moved(head_frame(anatomy)) for grid in grids),
         versions={

@@ -68,6 +68,19 @@ class Protocol:
     r2: float
 
 
+PAPER_PROTOCOL = Protocol(
+    repetition_time_ms=5.1,
+    echo_time_ms=2.3,
+    flip_deg=8.0,
+    inversion_weight=0.0,
+    inversion_time_s=0.9,
+    fat_signal=1.0,
+    r1=3.3,
+    r2=5.0,
+)
+"""The founding paper's, relaxivities in the middle of the published ranges."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
     """What differs between visits.

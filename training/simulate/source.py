@@ -13,7 +13,7 @@ from service.errors import InputRefused, Reason, UsageError
 from service.imaging.examination import Examination
 from training.examples import Example
 from training.prepare import prepare_as_served, prepare_patient
-from training.prepared import NOT_YET
+from training.prepared import NOT_YET, PARTS
 from training.settings import TrainingRecipe
 from training.simulate.patient import load_patient
 
@@ -34,7 +34,7 @@ class SimulatedSource:
         self._cohort = cohort
         self._keep_refused = keep_refused
         self.kept: dict[str, tuple[Reason, ...]] = {}
-        self.split: Mapping[str, Sequence[str]] = {part: split[part] for part in ("train", "val", "test")}
+        self.split: Mapping[str, Sequence[str]] = {part: split[part] for part in PARTS}
         bent = " --template /usr/share/mricron/templates/ch2.nii.gz" if split["template"] else ""
         command = f"csf24-training simulate --out {cohort} --patients {split['patients']} --seed {split['seed']}{bent}"
         self.facts: Mapping[str, Any] = {

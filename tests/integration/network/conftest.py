@@ -8,7 +8,9 @@ import pytest
 from service.network import tls
 from service.network.listener import Listener
 from service.network.storage_scp import storage_listener
-from tests.builders.network import Certificates, Inbox, make_certificates, settings, write_series
+from tests.builders.network import Certificates, Inbox, make_certificates, peer, settings, write_series
+from tests.builders.orthanc import DEAF, OURS, Modality, Orthanc
+from tests.builders.programs import free_ports
 
 
 @pytest.fixture
@@ -55,3 +57,23 @@ def client_tls(certificates):
 def dcmtk_identity(certificates):
     """Options by which DCMTK's programs show the client's certificate."""
     return ("+tls", certificates.client_key, certificates.client, "+cf", certificates.authority)
+
+
+@pytest.fixture(scope="module")
+def ports():
+    """Ours, and one on which nobody listens; Orthanc knows both."""
+    return free_ports(2)
+
+
+@pytest.fixture(scope="module")
+def orthanc(ports):
+    own, nobody = ports
+    with Orthanc({"csf24": Modality(ae_title=OURS, port=own), "deaf": Modality(ae_title=DEAF, port=nobody)}) as server:
+        yield server
+
+
+@pytest.fixture
+def pacs(orthanc):
+    """Empty."""
+    orthanc.clear()
+    return peer(orthanc.dicom_port, orthanc.ae_title)

@@ -14,33 +14,11 @@ from service.network.confirmation import confirm
 from service.network.query import count_instances, known_instances
 from service.network.storage_scp import storage_listener
 from service.network.storage_scu import OutgoingInstance, echo, store
-from tests.builders.network import QUICK, Inbox, encoded_dataset, outgoing, peer, settings, write_series
-from tests.builders.orthanc import Modality, Orthanc
-from tests.builders.programs import free_ports, needs
+from tests.builders.network import QUICK, Inbox, encoded_dataset, outgoing, settings, write_series
+from tests.builders.orthanc import DEAF
+from tests.builders.programs import needs
 
 pytestmark = [needs("Orthanc"), pytest.mark.xdist_group("orthanc")]
-
-OURS = "CSF24"
-DEAF = "DEAF"
-"""Known to Orthanc under a port on which nobody listens, as where the return path is not configured."""
-
-
-@pytest.fixture(scope="module")
-def ports():
-    return free_ports(2)
-
-
-@pytest.fixture(scope="module")
-def orthanc(ports):
-    own, nobody = ports
-    with Orthanc({"csf24": Modality(ae_title=OURS, port=own), "deaf": Modality(ae_title=DEAF, port=nobody)}) as server:
-        yield server
-
-
-@pytest.fixture
-def pacs(orthanc):
-    orthanc.clear()
-    return peer(orthanc.dicom_port, orthanc.ae_title)
 
 
 @pytest.fixture

@@ -17,8 +17,7 @@ from service.network.search import PatientSought, mr_series_of
 from service.network.storage_scp import storage_listener
 from service.network.storage_scu import store
 from tests.builders.network import QUICK, Inbox, encoded_dataset, outgoing, peer, scripted_peer, settings, write_series
-from tests.builders.orthanc import Modality, Orthanc
-from tests.builders.programs import free_ports, needs
+from tests.builders.programs import needs
 
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
@@ -28,23 +27,6 @@ SOUGHT = PatientSought(patient_id="NET-prior", birth_date="", earliest=date(2024
 
 def in_orthanc(test):
     return needs("Orthanc")(pytest.mark.xdist_group("orthanc")(test))
-
-
-@pytest.fixture(scope="module")
-def our_port():
-    return free_ports(1)[0]
-
-
-@pytest.fixture(scope="module")
-def orthanc(our_port):
-    with Orthanc({"csf24": Modality(ae_title="CSF24", port=our_port)}) as server:
-        yield server
-
-
-@pytest.fixture
-def pacs(orthanc):
-    orthanc.clear()
-    return peer(orthanc.dicom_port, orthanc.ae_title)
 
 
 @pytest.fixture
@@ -77,9 +59,9 @@ def test_it_lists_nothing_outside_the_dates_nor_of_a_namesake_born_on_another_da
 
 
 @in_orthanc
-def test_what_it_moves_to_us_arrives_at_our_listener_byte_for_byte(pacs, prior, our_port):
+def test_what_it_moves_to_us_arrives_at_our_listener_byte_for_byte(pacs, prior, ports):
     inbox = Inbox()
-    listener = storage_listener(settings(port=our_port), receive=inbox, admit=lambda _: None)
+    listener = storage_listener(settings(port=ports[0]), receive=inbox, admit=lambda _: None)
     listener.start()
     try:
         (found,) = mr_series_of(pacs, QUICK, SOUGHT)

@@ -9,6 +9,7 @@ from service.imaging.recipe_types import Anatomy, Orbit, Plane
 from service.imaging.rigid import RigidTransform
 from service.imaging.volume import Grid, Volume
 from service.inference.onnx import bundled_models_path, find_models, load_predictor, verify_parity
+from tests.builders.aligned import aligned_pair
 from tests.builders.simulated import three_visits
 from training.prepare import prepare_patient
 
@@ -48,15 +49,12 @@ def test_training_and_service_make_the_same_tensor(directory):
     to_delayed = RigidTransform.from_euler((3, -2, 4), (2, 5, -3))
     patient = three_visits(tuple(volumes), to_delayed, RigidTransform.identity(), made_up_anatomy(grid))
     baseline, delayed = (patient.visits[window].volume for window in ("baseline", "1-2h"))
-    served = prepare(
-        baseline,
-        delayed,
-        transform=to_delayed,
-        anatomy=patient.anatomy,
-        fat_baseline=measure_orbital_fat(baseline, patient.anatomy).median,
-        fat_delayed=measure_orbital_fat(delayed, patient.anatomy, to_delayed).median,
-        recipe=recipe,
+    fats = (
+        measure_orbital_fat(baseline, patient.anatomy).median,
+        measure_orbital_fat(delayed, patient.anatomy, to_delayed).median,
     )
+    series = aligned_pair(baseline, delayed, to_delayed, fats=fats)
+    served = prepare(series, anatomy=patient.anatomy, recipe=recipe)
     assert np.array_equal(prepare_patient(patient, recipe).tensor[None], served.tensor)
 
 

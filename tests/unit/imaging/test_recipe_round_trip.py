@@ -1,11 +1,10 @@
-import dataclasses
-
 import numpy as np
 import pytest
 
 from service.imaging.recipe import prepare, restore
 from service.imaging.recipe_types import PreprocessingRecipe
 from service.imaging.resampling import resample
+from tests.builders.aligned import aligned_pair
 from tests.unit.imaging.conftest import MOVED
 
 VOLUME = PreprocessingRecipe(
@@ -30,15 +29,13 @@ SLICES = PreprocessingRecipe(
 
 
 def _prepare(baseline, delayed, anatomy, recipe, *, gain_b=1.0, gain_d=1.0):
-    return prepare(
+    series = aligned_pair(
         baseline.with_array(baseline.array * np.float32(gain_b)),
         delayed.with_array(delayed.array * np.float32(gain_d)),
-        transform=MOVED,
-        anatomy=anatomy,
-        fat_baseline=1000.0 * gain_b,
-        fat_delayed=1500.0 * gain_d,
-        recipe=recipe,
+        MOVED,
+        fats=(1000.0 * gain_b, 1500.0 * gain_d),
     )
+    return prepare(series, anatomy=anatomy, recipe=recipe)
 
 
 @pytest.mark.parametrize("recipe", [VOLUME, SLICES], ids=["volume", "slices"])
@@ -88,12 +85,4 @@ def test_undefined_values_never_come_home(baseline, delayed, anatomy):
 
 def test_fat_must_be_positive(baseline, delayed, anatomy):
     with pytest.raises(ValueError, match="positive"):
-        prepare(
-            baseline,
-            delayed,
-            transform=MOVED,
-            anatomy=dataclasses.replace(anatomy),
-            fat_baseline=0.0,
-            fat_delayed=1.0,
-            recipe=VOLUME,
-        )
+        prepare(aligned_pair(baseline, delayed, MOVED, fats=(0.0, 1.0)), anatomy=anatomy, recipe=VOLUME)

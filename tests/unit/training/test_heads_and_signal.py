@@ -6,24 +6,13 @@ import pytest
 from service.imaging.anatomy import find_anatomy
 from service.imaging.rigid import RigidTransform
 from service.imaging.volume import Grid
-from training.simulate.signal import Protocol, Visit, relaxation_maps, scan, spgr, tracer_per_tissue
+from training.simulate.signal import PAPER_PROTOCOL, Visit, relaxation_maps, scan, spgr, tracer_per_tissue
 from training.simulate.tissues import BRAIN, FLUID, Tissue
-
-PAPER = Protocol(
-    repetition_time_ms=5.1,
-    echo_time_ms=2.3,
-    flip_deg=8.0,
-    inversion_weight=0.0,
-    inversion_time_s=0.9,
-    fat_signal=1.0,
-    r1=3.3,
-    r2=5.0,
-)
 
 
 def signal(t1, density, t2star, mm=0.0):
     values = (np.array([v], np.float32) for v in (t1, density, t2star, mm))
-    return float(spgr(PAPER, *values)[0])
+    return float(spgr(PAPER_PROTOCOL, *values)[0])
 
 
 def millilitres(head, tissues):
@@ -63,7 +52,7 @@ def test_the_services_own_anatomy_finds_the_simulated_orbits(head):
         head,
         relaxation_maps(head, rng),
         no_tracer,
-        PAPER,
+        PAPER_PROTOCOL,
         visit,
         grid=grid,
         coil=np.ones(grid.shape, np.float32),

@@ -6,10 +6,10 @@ from service.imaging.reflux import fluid_signal
 from service.imaging.rigid import RigidTransform
 from service.imaging.volume import Volume
 from tests.builders.simulated import three_visits
-from training.comparison.physics import _PROTOCOL, _pose, _tracer_seen, average_physiology
+from training.comparison.physics import _pose, _tracer_seen, average_physiology
 from training.simulate.ground_truth import move
 from training.simulate.lattice import to_volume
-from training.simulate.signal import signal_increase, tracer_per_tissue
+from training.simulate.signal import PAPER_PROTOCOL, signal_increase, tracer_per_tissue
 from training.simulate.tissues import Tissue
 from training.simulate.transport import solve
 
@@ -43,7 +43,7 @@ def test_fluid_brightens_as_the_reflux_index_reads_it(head):
         head, np.full(head.labels.shape, 0.2, np.float32), np.zeros(head.labels.shape, np.float32)
     )
 
-    rise = signal_increase(_PROTOCOL, head, tracer)
+    rise = signal_increase(PAPER_PROTOCOL, head, tracer)
     expected = float(fluid_signal(0.2) - fluid_signal(0.0))
     assert np.isclose(np.median(rise[head.labels == Tissue.CSF]), expected, rtol=0.1)
     assert rise[head.labels == Tissue.ORBITAL_FAT].max() == 0

@@ -5,44 +5,16 @@ from dataclasses import replace
 import pytest
 
 from service.errors import ConfigError
+from tests.builders.recipe_text import recipe_text
 from training.settings import load_recipe
 from training.windows import load_windows, windows_from
-
-RECIPE = """
-name = "mine"
-intended_use = "test"
-[visits]
-delayed = "3-5h"
-target = "{target}"
-[preprocessing]
-kind = "volume"
-mode = "fat_global"
-time_points = {points}
-shape = [16, 16, 16]
-spacing_mm = 2.0
-window = [0.0, 2.0]
-predicts = "increase"
-quantiles = [0.5, 0.05, 0.95]
-[network]
-kind = "residual3d"
-base = 4
-[training]
-seed = 1
-epochs = 1
-batch = 1
-learning_rate = 1e-3
-loss = "pinball"
-precision = "float32"
-variants = 1
-inside_weight = 1.0
-outside_weight = 0.3
-patience = 1
-"""
 
 
 def recipe(tmp_path, target="24h", points='["baseline", "delayed", "5-7h"]'):
     path = tmp_path / "mine.toml"
-    path.write_text(RECIPE.format(target=target, points=points), encoding="utf-8")
+    visits = f'delayed = "3-5h"\ntarget = "{target}"'
+    text = recipe_text(visits=visits, points=points, side=16, spacing_mm=2.0, variants=1)
+    path.write_text(text, encoding="utf-8")
     return load_recipe(str(path))
 
 
