@@ -266,9 +266,10 @@ LIMITS: dict[str, Limit] = {
     "NO_TRACER": Limit(
         message="No tracer is seen in the basal fluid of the delayed series: injection failed, or the wrong "
         "series. Check the injection and the series.",
-        why="calibrated: 0.02-0.043 without tracer (noise, shading); 0.05 is about 0.02 mM, 1-2 h has 0.06-0.10",
-        lowest=0.05,
-        unit="fat units",
+        why="calibrated: without tracer at most 0.03 (25 % shading, neck bent by 10 degrees), sound pairs from 0.05, "
+        "also with 0.06 mM in 5 mL around the lower stem alone; 0.04 is less than 0.02 mM",
+        lowest=0.04,
+        unit="fat units net of what darkened",
     ),
     "TRACER_IN_NOISE": Limit(
         message="What brightens in the basal fluid does not stand out of the noise: injection failed, or the wrong "
@@ -294,9 +295,9 @@ LIMITS: dict[str, Limit] = {
     "ORDER_SWAPPED": Limit(
         message="The basal fluid is darker in the delayed series: the two series are swapped, or baseline held "
         "tracer. Exchange them, or choose an unenhanced baseline.",
-        why="calibrated: right way round -0.21 to 0.00, swapped 0.12 to 0.22",
-        highest=0.05,
-        unit="of the basal brain darkened, net of brightened",
+        why="as NO_TRACER, the other way round; swapped pairs have 0.08 and more",
+        highest=0.04,
+        unit="fat units net of what brightened",
     ),
     "INPUT_UNUSUAL": Limit(
         message="The scans are unlike those that the model was made from: contrast, dose or kind of head. Use a model "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import SimpleITK as sitk
 
 from service.imaging.head_mask import dilate, erode
 from service.imaging.quality import SMALLEST_REGION, AlignedPair, QualityReport, around_brain, judge, report
@@ -11,32 +12,61 @@ from service.imaging.volume import Float32, Float64, Mask
 
 _FROM_THE_SURFACE_MM = 4.0
 _SINUS_MM = 7.0  # thick and half wide
-_NOTICEABLE = 0.08  # fat units; about 0.03 mM, and twice what shading and noise do at 2 mm
+_LEAST_ML = 2.0  # of fluid that must have brightened; the cisterna magna alone holds more
+_DARK = 0.65  # x brain: fluid and bone, not muscle, marrow or blood that flows in
+_BASE_MM = (10.0, 68.0)  # below the brain's centroid: from the suprasellar cistern to the foramen magnum
+_ASIDE_MM = 25.0
+_BEHIND_MM = 62.0
+_IN_FRONT_MM, _CLIVUS_SLOPE = 30.0, 0.7  # the clivus runs down and back; in front of it lie sinuses and throat
 
 
 def check_tracer(pair: AlignedPair, anatomy: Anatomy, *, fat_baseline: float, fat_delayed: float) -> QualityReport:
     """Has tracer reached the basal fluid, and are the two series the right way round?
 
-    Tracer is looked for in the baseline's dark fluid below the brain's centroid, within 35 mm of the midline:
-    cisterns in front of the brain stem, suprasellar cistern, cisterna magna. Swapped series are looked for in the
-    whole basal brain, because bright fluid in the 'baseline' is not outlined as fluid.
+    1-2 h after the injection tracer may have reached no more than the cisterna magna and what lies in front of the
+    brain stem (Rieff et al. 2025), which is outside the outline of the brain. So it is looked for in all that is dark
+    in either series between clivus and foramen magnum. What a bent neck, noise and shading change there brightens as
+    much as it darkens, and is taken off; in swapped series it is the darkening that is left.
     """
     rise = pair.after / np.float32(fat_delayed) - pair.before / np.float32(fat_baseline)
-    fluid, basal = _basal_regions(anatomy)
+    fluid = _basal_fluid(anatomy)
     if fluid.sum() < SMALLEST_REGION:
         return report([judge("NO_TRACER", float("nan"))])
-    around = rise[basal]
-    darkened = float((around < -_NOTICEABLE).mean() - (around > _NOTICEABLE).mean())
-    reached = float(np.percentile(rise[fluid], 80))
+    arrived = _arrived(rise, _dark_base(pair, anatomy), anatomy)
     return report(
         [
-            judge("ORDER_SWAPPED", darkened),
-            judge("NO_TRACER", reached),
-            judge("TRACER_IN_NOISE", reached / _unsteadiness(rise, anatomy)),
+            judge("ORDER_SWAPPED", -arrived),
+            judge("NO_TRACER", arrived),
+            judge("TRACER_IN_NOISE", arrived / _unsteadiness(rise, anatomy)),
             judge("TRACER_EXCESSIVE", float(np.percentile(rise[fluid], 99))),
-            judge("VESSELS_ENHANCED", _sinus_rise(rise, anatomy) - reached),
+            judge("VESSELS_ENHANCED", _sinus_rise(rise, anatomy) - float(np.percentile(rise[fluid], 80))),
         ]
     )
+
+
+def _arrived(rise: Float32, dark: Mask, anatomy: Anatomy) -> float:
+    """By how much `_LEAST_ML` of `dark` brightened at least, less by how much as much of it darkened; fat units."""
+    image = sitk.GetImageFromArray(rise)
+    values = np.sort(sitk.GetArrayFromImage(sitk.BoxMean(image, [1] * 3))[dark])
+    number = round(_LEAST_ML * 1000 / float(np.prod(anatomy.grid.spacing)))
+    return float(values[-number] + values[number - 1]) if values.size >= 2 * number else float("nan")
+
+
+def _dark_base(pair: AlignedPair, anatomy: Anatomy) -> Mask:
+    """What is dark in either series around and below the brain stem: cisterns, fourth ventricle, bone."""
+    grid = anatomy.grid
+    up, left = anatomy.axial.normal, anatomy.midsagittal.normal
+    tissue = anatomy.brain & ~anatomy.csf
+    dark = [image < _DARK * np.median(image[tissue]) for image in (pair.before, pair.after)]
+    ijk = np.argwhere(anatomy.head & (dark[0] | dark[1]))
+    relative: Float64 = grid.to_world(ijk[:, ::-1]) - anatomy.brain_centre
+    below, behind = -relative @ up, relative @ np.cross(up, left)
+    clivus = -_IN_FRONT_MM + _CLIVUS_SLOPE * (below - _BASE_MM[0])
+    within = (np.abs(relative @ left) < _ASIDE_MM) & (below > _BASE_MM[0]) & (below < _BASE_MM[1])
+    within &= (behind > clivus) & (behind < _BEHIND_MM)
+    region = np.zeros(grid.shape, dtype=bool)
+    region[tuple(ijk[within].T)] = True
+    return region
 
 
 def _unsteadiness(rise: Float32, anatomy: Anatomy) -> float:
@@ -63,11 +93,11 @@ def _sinus_rise(rise: Float32, anatomy: Anatomy) -> float:
     return float(np.percentile(values, 90)) if values.size >= SMALLEST_REGION else -1.0
 
 
-def _basal_regions(anatomy: Anatomy) -> tuple[Mask, Mask]:
-    """(dark fluid, all of the brain's hull) below the centroid and near the midline."""
-    ijk = np.argwhere(anatomy.brain & ~anatomy.lateral_ventricles)
+def _basal_fluid(anatomy: Anatomy) -> Mask:
+    """Fluid within the brain's outline, below its centroid and near the midline."""
+    ijk = np.argwhere(anatomy.brain & anatomy.csf & ~anatomy.lateral_ventricles)
     relative: Float64 = anatomy.grid.to_world(ijk[:, ::-1]) - anatomy.brain_centre
     below = (relative @ anatomy.axial.normal < -10) & (np.abs(relative @ anatomy.midsagittal.normal) < 35)
     region = np.zeros(anatomy.grid.shape, dtype=bool)
     region[tuple(ijk[below].T)] = True
-    return region & anatomy.csf, region
+    return region

@@ -122,7 +122,7 @@ MEASURES: Mapping[str, str] = {
     "TRACER_IN_NOISE": "Brightening of the basal fluid over its noise",
     "VESSELS_ENHANCED": "Brightening of the sagittal sinus over the fluid's",
     "TRACER_EXCESSIVE": "Strongest brightening of the basal fluid",
-    "ORDER_SWAPPED": "Darkening of the basal brain",
+    "ORDER_SWAPPED": "Darkening of the basal fluid",
     "PREDICTION_NOT_FINITE": "Share of predicted values that are defined",
     "PREDICTION_TOO_BRIGHT": "Largest predicted increase",
     "INPUT_UNUSUAL": "Distance from the model's training patients",

@@ -67,17 +67,24 @@ def simulated_subject(seed: int) -> Subject:
     fluid = np.isin(head.labels, FLUID)
     height = head.grid.origin[2] + head.grid.spacing[2] * np.arange(head.grid.shape[0]) - points[:, 2].mean()
     low = fluid & (height < -8)[:, None, None]
-    basal, everywhere = (resample(Volume(m.astype(np.float32), head.grid), grid) for m in (low, fluid))
+    lowest = fluid & (height < -40)[:, None, None]
+    early, basal, everywhere = (resample(Volume(m.astype(np.float32), head.grid), grid) for m in (lowest, low, fluid))
     signal = float(np.median(resample(plain, head.grid).array[tissue]))
-    return Subject(scan=plain, basal=basal, everywhere=everywhere, brain=points, brain_signal=signal)
+    return Subject(scan=plain, early=early, basal=basal, everywhere=everywhere, brain=points, brain_signal=signal)
 
 
 def usual_conditions(subject: Subject, seed: int) -> Conditions:
-    """A sound second scan: up to 6 degrees and 8 mm, gain, a little shading, noise, 0.04-0.15 mM in the basal fluid."""
+    """A sound second scan: up to 6 degrees and 8 mm, gain, a little shading, noise, tracer.
+
+    0.04-0.15 mM in all basal fluid or, every second time, twice that around the lower brain stem alone.
+    """
     rng = np.random.default_rng([7, seed])
+    pose = RigidTransform.from_euler(rng.uniform(-6, 6, 3).tolist(), rng.uniform(-8, 8, 3).tolist(), subject.centre)
+    tracer = float(rng.uniform(0.22, 0.7))
     return Conditions(
-        pose=RigidTransform.from_euler(rng.uniform(-6, 6, 3).tolist(), rng.uniform(-8, 8, 3).tolist(), subject.centre),
-        basal=float(rng.uniform(0.22, 0.7)),
+        pose=pose,
+        early=2 * tracer if seed % 2 else 0.0,
+        basal=0.0 if seed % 2 else tracer,
         gain=float(rng.uniform(0.6, 1.6)),
         bias=float(rng.uniform(0.0, 0.15)),
         noise=float(rng.uniform(0.02, 0.045)),

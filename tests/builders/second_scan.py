@@ -7,14 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
+from service.imaging.atlas_pose import find_pose
+from service.imaging.head_atlas import MNI_TO_ATLAS
 from service.imaging.head_mask import dilate
-from service.imaging.resampling import resample
+from service.imaging.resampling import antialiased, resample
 from service.imaging.rigid import RigidTransform
-from service.imaging.volume import Float64, Grid, Volume
+from service.imaging.volume import Float64, Grid, Mask, Volume
 from tests.builders.heads import Head, default_grid, head_volume
 from tests.builders.outlined import outlined
 
 _FIELD_SPACING_MM = 8.0
+_EARLY_MNI_LPS = ((0.0, 58.0, -52.0), (0.0, 10.0, -40.0), (0.0, 22.0, -56.0))
+_EARLY_RADII_MM = (14.0, 11.0, 11.0)
 _NECK_FROM_MM, _NECK_TO_MM = -50.0, -90.0  # below the brain's centre: still, and fully turned
 
 
@@ -22,11 +26,12 @@ _NECK_FROM_MM, _NECK_TO_MM = -50.0, -90.0  # below the brain's centre: still, an
 class Subject:
     """A head at rest: its scan, where fluid could take up tracer, and points all over its brain.
 
-    `basal` and `everywhere` hold the share of fluid in each voxel of `scan`, 0..1, below the brain's centre and in all
-    of it. `brain` is ``(N, 3)`` LPS mm.
+    `early`, `basal` and `everywhere` hold the share of fluid in each voxel of `scan`, 0..1: in front of the brain stem
+    and in the cisterna magna, below the brain's centre, and in all of it. `brain` is ``(N, 3)`` LPS mm.
     """
 
     scan: Volume
+    early: Volume
     basal: Volume
     everywhere: Volume
     brain: Float64
@@ -52,6 +57,7 @@ class Conditions:
     """
 
     pose: RigidTransform
+    early: float = 0.0
     basal: float = 0.0
     everywhere: float = 0.0
     gain: float = 1.0
@@ -72,9 +78,27 @@ def real_subject(scan: Volume) -> Subject:
     height = grid.to_world(np.argwhere(np.ones(grid.shape, dtype=bool))[:, ::-1]) - brain.mean(axis=0)
     low = ((height[:, 2] < -8) & (np.abs(height[:, 0]) < 45)).reshape(grid.shape)
     shares = [resample(Volume(s.astype(np.float32), grid), scan.grid) for s in (dark * low, dark)]
+    signal = float(masks.brain_signal)
+    early = np.clip((0.62 - scan.array / signal) / 0.25, 0, 1) * early_reach(scan)
     return Subject(
-        scan=scan, basal=shares[0], everywhere=shares[1], brain=brain, brain_signal=float(masks.brain_signal)
+        scan=scan,
+        early=scan.with_array(early.astype(np.float32)),
+        basal=shares[0],
+        everywhere=shares[1],
+        brain=brain,
+        brain_signal=signal,
     )
+
+
+def early_reach(scan: Volume) -> Mask:
+    """Around the cisterns in front of and behind the lower brain stem, by the atlas: where tracer is at first."""
+    matrix = find_pose(antialiased(scan.along_patient_axes(), 2.0)).matrix
+    places = np.array(_EARLY_MNI_LPS) * MNI_TO_ATLAS @ matrix[:3, :3].T + matrix[:3, 3]
+    points = scan.grid.to_world(np.argwhere(np.ones(scan.grid.shape, dtype=bool))[:, ::-1])
+    inside = np.zeros(len(points), dtype=bool)
+    for place, radius in zip(places, _EARLY_RADII_MM, strict=True):
+        inside |= ((points - place) ** 2).sum(axis=1) < radius**2
+    return inside.reshape(scan.grid.shape)
 
 
 def drawn_subject(spacing: float = 1.0, seed: int = 1) -> Subject:
@@ -90,7 +114,14 @@ def drawn_subject(spacing: float = 1.0, seed: int = 1) -> Subject:
     brain = points[(points / [66.0, 88.0, 80.0]) @ [0, 0, 1] > -0.7]
     brain = brain[(((brain - [0, 0, 2]) / [66.0, 88.0, 78.0]) ** 2).sum(axis=1) < 1][::200]
     everywhere = plain.with_array(np.clip(basal.array + sas.array + 0.7 * inner.array, 0, 1))
-    return Subject(scan=plain, basal=basal, everywhere=everywhere, brain=brain, brain_signal=530.0)
+    early = basal.with_array(basal.array * (grid_heights(plain) < brain[:, 2].mean() - 25))
+    return Subject(scan=plain, early=early, basal=basal, everywhere=everywhere, brain=brain, brain_signal=530.0)
+
+
+def grid_heights(volume: Volume) -> Float64:
+    """Height of each slice of an axis-aligned volume, LPS mm, ``(slices, 1, 1)``."""
+    grid = volume.grid
+    return np.asarray(grid.origin[2] + grid.spacing[2] * np.arange(grid.shape[0]))[:, None, None]
 
 
 def first_scan(subject: Subject, *, noise: float = 0.03, seed: int = 900) -> Volume:
@@ -101,7 +132,11 @@ def first_scan(subject: Subject, *, noise: float = 0.03, seed: int = 900) -> Vol
 def second_scan(subject: Subject, conditions: Conditions, grid: Grid | None = None) -> Volume:
     """The subject under `conditions`, on `grid` (default: 256 mm cubed at 1 mm around the first scan's middle)."""
     grid = grid or Grid.axis_aligned((256, 256, 256), 1.0, subject.scan.grid.centre)
-    added = conditions.basal * subject.basal.array + conditions.everywhere * subject.everywhere.array
+    added = (
+        conditions.early * subject.early.array
+        + conditions.basal * subject.basal.array
+        + conditions.everywhere * subject.everywhere.array
+    )
     enhanced = subject.scan.with_array(subject.scan.array + np.float32(subject.brain_signal) * added)
     moved = _moved(enhanced, subject, conditions, grid)
     rng = np.random.default_rng(conditions.seed)

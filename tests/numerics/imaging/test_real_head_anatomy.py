@@ -11,6 +11,7 @@ from service.imaging.rigid import RigidTransform
 from service.imaging.volume import Grid, Volume
 from tests.builders.heads import Head, default_grid, head_volume
 from tests.builders.real_head import delayed_from, load_real_head, needs_head
+from tests.builders.second_scan import Conditions, real_subject, second_scan
 
 pytestmark = [*needs_head, pytest.mark.slow, pytest.mark.xdist_group("real head anatomy")]
 
@@ -90,6 +91,14 @@ def test_without_tracer_only_that_is_said(head, anatomy):
     delayed = delayed_from(head, truth, tracer=0.0)
     found = register(head, delayed, centre=anatomy.brain_centre)
     assert {r.code for r in _verdicts(head, delayed, anatomy, found).rejections} == {"NO_TRACER", "TRACER_IN_NOISE"}
+
+
+def test_tracer_that_has_come_no_further_than_the_lower_stem_is_seen(head, anatomy):
+    """As 1-2 h after the injection: in the cisterna magna and in front of the stem, outside the brain's outline."""
+    truth = RigidTransform.from_euler((2, -1, 3), (2, 4, -3), anatomy.brain_centre)
+    delayed = second_scan(real_subject(head), Conditions(pose=truth, early=0.4, bias=0.1, neck_deg=4.0))
+    found = register(head, delayed, centre=anatomy.brain_centre)
+    assert _verdicts(head, delayed, anatomy, found).rejections == ()
 
 
 def test_another_head_is_refused_as_another_head(head, anatomy):
