@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from socket import gethostname
 from threading import Event
@@ -18,45 +17,29 @@ import structlog
 from service.addresses import address_fault, bind_fault_text
 from service.auditing import Auditor
 from service.case_actions import CaseActions
-from service.cases import Case, CaseState
 from service.config import Config
-from service.delivery import Delivery
-from service.dicom.pairing import pair
-from service.dicom.records import SeriesSummary
-from service.dicom.summaries import summarise
-from service.dicom.verdicts import Verdict
-from service.errors import ConfigError, Csf24Error
-from service.housekeeping import Housekeeping
+from service.errors import ConfigError
 from service.inference.onnx import OnnxPredictor
-from service.injection_file import InjectionFile
-from service.jobs.assembler import Assembler
-from service.jobs.dbos_queue import DbosQueue
-from service.jobs.executor import ExecutorSlot, claim_executor_slot
+from service.jobs.executor import claim_executor_name, claim_executor_slot
 from service.jobs.reception import Arrival, Receiver, Reception
-from service.jobs.recovery import Sweeper, resubmit_unfinished
-from service.jobs.spool_conversion import SpoolConversion
-from service.jobs.steps import LedgerCaseSteps
 from service.listening import Listening
 from service.monitoring.server import StatusServer
-from service.monitoring.snapshot import (
-    DiskView,
-    ListenerView,
-    ModelView,
-    QueueView,
-    StatusSnapshot,
-)
+from service.monitoring.snapshot import DiskView, ModelView, QueueView, StatusSnapshot
 from service.network import statuses
 from service.network.commitment import Commitments
 from service.network.storage_scp import ReceivedInstance
-from service.priors import Priors
+from service.presence import Presence
+from service.report_box import LedgerReportBox
 from service.status import PeerWatch, StatusSource
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
-from service.wiring import converter_with, load_model, local_entity, page_access, page_tls, pairing_policy, peers
+from service.stores import Stores
+from service.wiring import load_model, local_entity, page_access, page_tls, peers
+from service.working import Working, WorkingParts
 
 _STOP_S = 2.0
 """How long an orderly end waits for the step in work. A conversion takes longer and a container's grace is 10 s, so
-it is given up; it runs again at the next start, as after a kill."""
+it is given up; it runs again at the next start or elsewhere, as after a kill."""
 _IDLE_THREAD_S = 0.2
 _STATUSES = {
     Reception.KEPT: statuses.SUCCESS,
@@ -66,23 +49,13 @@ _STATUSES = {
 _log = structlog.get_logger()
 
 
-def released_times(cases: Iterable[Case], series_uids: Collection[str]) -> dict[str, datetime]:
-    """Injection times that cases beyond pairing rest on, by the UID of their delayed series."""
-    undecided = (CaseState.HELD, CaseState.DISCARDED)
-    return {
-        case.delayed_series_uid: case.injection_time
-        for case in cases
-        if case.injection_time and case.state not in undecided and case.delayed_series_uid in series_uids
-    }
-
-
 def utc_now() -> datetime:
     """The one clock of the service."""
     return datetime.now(UTC)
 
 
 class Service:
-    """Listener, workers and housekeeping of one process.
+    """What one process does of the service, by its roles: listener, worker, or both; and its page.
 
     Raises
     ------
@@ -98,9 +71,12 @@ class Service:
         self._now = now
         self._stores = ExitStack()
         self._workings = ExitStack()
+        self._working: Working | None = None
+        self._listening: Listening | None = None
+        self._presence: Presence | None = None
 
     def start(self) -> None:
-        """Prove the model, open the stores, recover what a kill left, listen, work."""
+        """Prove the model, open the stores, sign on, recover what a kill left, listen, work."""
         try:
             self._build()
         except BaseException:
@@ -113,51 +89,35 @@ class Service:
         self._auditor = Auditor(config, host=gethostname(), process_id=os.getpid(), now=self._now)
         self._auditor.start()
         self._workings.callback(self._auditor.stop, _STOP_S)
-        self.predictor: OnnxPredictor = load_model(config)
+        predictor = load_model(config) if config.service.works else None
         self._open_stores()
-        commitments = Commitments()
-        delivery = Delivery(config, commitments, self._auditor)
-        steps = LedgerCaseSteps(
-            self.ledger,
-            self.spool,
-            convert_pair=SpoolConversion(self.spool, converter_with(config, self.predictor)),
-            send=delivery.send,
-            confirm=delivery.confirm,
-            destinations=delivery.destinations,
-            now=self._now,
-        )
+        commitments = Commitments(LedgerReportBox(self.ledger.commitments, self._now))
         executor_id = self._claim_identity()
-        self.queue = DbosQueue(
-            steps,
-            database_url=queue_url(config),
-            executor_id=executor_id,
-            conversions=config.workers.count,
-        )
-        self._priors = Priors(
-            config,
-            known=lambda series_uid: self.ledger.instances.series(series_uid) is not None,
-            receive=self._receive,
-            on_ended=self._auditor.association_ended,
-            on_fetched=self._look_at_arrivals,
-            now=self._now,
-        )
-        self._housekeeping = self._housekeeper(executor_id)
-        self.queue.start()
-        self._workings.callback(self.queue.stop, _STOP_S)
-        resubmit_unfinished(self.ledger.cases, self.queue)
-        self._workings.callback(self._housekeeping.stop, _STOP_S)
-        self._housekeeping.start()
-        self._listen(commitments)
-        self._workings.callback(self._priors.stop, _STOP_S)
-        self._priors.start()
-        self._show_status()
+        if predictor is not None:
+            self._working = Working(
+                config,
+                WorkingParts(
+                    stores=Stores(spool=self.spool, ledger=self.ledger, now=self._now),
+                    receiver=self._receiver,
+                    receive=self._receive,
+                    predictor=predictor,
+                    commitments=commitments,
+                    auditor=self._auditor,
+                    executor_id=executor_id,
+                ),
+            )
+        self._begin(executor_id)
+        if config.service.listens:
+            self._listen(commitments)
+        self._show_status(predictor)
         _log.info(
             "ready",
+            roles=list(config.service.roles),
             ae_title=config.listener.ae_title,
             host=config.listener.host,
-            port=self.listener.port,
-            model=f"{self.predictor.identity.name} {self.predictor.identity.version}",
-            provider=self.predictor.identity.provider,
+            port=self._listening.listener.port if self._listening else None,
+            model=f"{predictor.identity.name} {predictor.identity.version}" if predictor else None,
+            provider=predictor.identity.provider if predictor else None,
             executor=executor_id,
         )
 
@@ -170,6 +130,8 @@ class Service:
         of the process, which should come at once: whatever the step finds closed it would take for a fault.
         """
         self._workings.close()
+        if self._presence is not None:
+            self._presence.leave()
         if _steps_go_on():
             return False
         self._stores.close()
@@ -183,9 +145,6 @@ class Service:
         stack.callback(self.ledger.close)
         self._receiver = Receiver(self.spool, self.ledger, now=self._now)
         self._workings.callback(self._receiver.close)
-        recovered = self._receiver.recover()
-        if recovered.recorded or recovered.rejected:
-            _log.info("spool recovered", recorded=recovered.recorded, rejected=recovered.rejected)
 
     def _refuse_taken_addresses(self) -> None:
         """Before anything is opened: a second start by mistake must not work on cases before it notices."""
@@ -195,82 +154,68 @@ class Service:
                 raise _cannot_listen(section, host, port, fault.text)
 
     def _addresses(self) -> Iterator[tuple[str, str, int]]:
-        yield "listener", self.config.listener.host, self.config.listener.port
+        if self.config.service.listens:
+            yield "listener", self.config.listener.host, self.config.listener.port
         if self.config.status_page.enabled:
             yield "status_page", self.config.status_page.host, self.config.status_page.port
 
-    def _housekeeper(self, executor_id: str) -> Housekeeping:
-        config = self.config
-        injection_file, policy = InjectionFile(config), pairing_policy(config)
+    def _claim_identity(self) -> str:
+        """A name of this process; those of listeners are others than those of workers, whose jobs go by them."""
+        named, locks = self.config.workers.executor_id, self.config.storage.directory / "locks"
+        host = gethostname() if self.config.service.works else f"{gethostname()}-listener"
+        slot = claim_executor_name(locks, named) if named else claim_executor_slot(locks, host)
+        self._stores.callback(slot.release)
+        return slot.executor_id
 
-        def pair_up(
-            series: Sequence[SeriesSummary], now: datetime, /, *, last_received: Mapping[str, datetime]
-        ) -> Sequence[Verdict]:
-            uids = {item.series_instance_uid for item in series}
-            taken = {case_id for ids in self.ledger.cases.consumers(uids).values() for case_id in ids}
-            told = released_times((self.ledger.cases.case(case_id) for case_id in sorted(taken)), uids)
-            times = replace(injection_file.times(), by_series=told)
-            return pair(series, now, policy=policy, injection_times=times, last_received=last_received)
-
-        return Housekeeping(
+    def _begin(self, executor_id: str) -> None:
+        """Sign on, and take up the work that waits."""
+        presence = Presence(
             self.ledger,
-            self.queue,
-            assembler=Assembler(
-                self.ledger,
-                self.queue,
-                summarise=summarise,
-                pair=pair_up,
-                quiet=timedelta(seconds=config.pairing.quiet_seconds),
-                on_lacking=self._priors.lacking,
-            ),
-            sweeper=Sweeper(self.ledger.workers, self.queue, executor_id=executor_id),
-            retention=self.ledger.retention(
-                self.spool,
-                received=_days(config.retention.received_days),
-                results=_days(config.retention.results_days),
-            ),
-            injection_file=injection_file,
+            executor_id=executor_id,
+            host=gethostname(),
+            roles=self.config.service.roles,
+            duties=self._working.duties if self._working else (),
             now=self._now,
         )
-
-    def _claim_identity(self) -> str:
-        executor_id = self.config.workers.executor_id
-        if executor_id is None:
-            slot: ExecutorSlot = claim_executor_slot(self.config.storage.directory / "locks", gethostname())
-            self._stores.callback(slot.release)
-            executor_id = slot.executor_id
-        self._stores.callback(self._forget_worker, executor_id)
-        return executor_id
+        presence.sign_on()
+        self._presence = presence
+        if self._working is not None:
+            self._working.start_queue(self._workings, _STOP_S)
+            presence.tick(self._now())
+        self._workings.callback(presence.stop, _STOP_S)
+        presence.start()
+        if self._working is not None:
+            self._working.start(self._workings, _STOP_S)
 
     def _listen(self, commitments: Commitments) -> None:
-        self._listening = Listening(
+        listening = Listening(
             self.config,
             receive=self._receive,
-            on_released=self._housekeeping.wake,
+            on_released=self._working.wake if self._working else lambda: None,
             on_ended=self._auditor.association_ended,
             on_refused=self._auditor.refused,
             on_commitment=commitments.record,
             has_room=lambda: self.spool.has_room,
             now=self._now,
         )
-        self.listener = self._listening.listener
         with _explained("listener", self.config.listener.host, self.config.listener.port):
-            self.listener.start()
-        self._workings.callback(self.listener.stop)
+            listening.listener.start()
+        self._workings.callback(listening.listener.stop)
+        self._listening = listening
 
-    def _show_status(self) -> None:
+    def _show_status(self, predictor: OnnxPredictor | None) -> None:
         config, page = self.config, self.config.status_page
         if not page.enabled:
             return
         watch = PeerWatch([peer for peer, _ in peers(config).values()], local_entity(config), now=self._now)
         watch.start()
         self._workings.callback(watch.stop)
-        started_at = self._now()
+        started_at, model = self._now(), _model_view(predictor)
         source = StatusSource(
             self.ledger,
             self.spool,
             required_bytes=config.storage.min_free_bytes,
-            parts=lambda disk: self._parts(disk, watch, started_at),
+            parts=lambda disk: self._parts(disk, watch, started_at, model),
         )
         self.status_page = StatusServer(
             page.host,
@@ -286,33 +231,20 @@ class Service:
             self.status_page.start()
         self._workings.callback(self.status_page.stop)
 
-    def _parts(self, disk: DiskView, watch: PeerWatch, started_at: datetime) -> StatusSnapshot:
-        listener, identity = self.config.listener, self.predictor.identity
-        jobs = self.queue.states()
+    def _parts(self, disk: DiskView, watch: PeerWatch, started_at: datetime, model: ModelView | None) -> StatusSnapshot:
+        listening, jobs = self._listening, self._working.queue.states() if self._working else None
         return StatusSnapshot(
             taken_at=self._now(),
             started_at=started_at,
-            listener=ListenerView(
-                ae_title=listener.ae_title,
-                host=listener.host,
-                port=self.listener.port,
-                tls=self.config.tls.listener,
-                listening=self.listener.listening,
-            ),
+            listener=listening.view if listening else None,
             disk=disk,
-            queue=QueueView(waiting=jobs.waiting, running=jobs.running),
-            model=ModelView(
-                name=identity.name,
-                version=identity.version,
-                sha256=identity.sha256,
-                provider=identity.provider,
-                simulated_training=self.predictor.manifest.simulated_training,
-            ),
+            queue=QueueView(waiting=jobs.waiting, running=jobs.running) if jobs else None,
+            model=model,
             peers=watch.views,
-            last_association=self._listening.last_association,
-            refused=self._listening.refused,
+            last_association=listening.last_association if listening else None,
+            refused=listening.refused if listening else {},
             audit_lost=self._auditor.lost,
-            associations=self.listener.associations,
+            associations=listening.listener.associations if listening else 0,
         )
 
     def _receive(self, received: ReceivedInstance) -> int:
@@ -328,14 +260,18 @@ class Service:
         )
         return _STATUSES[kept]
 
-    def _look_at_arrivals(self) -> None:
-        self._housekeeping.wake()
 
-    def _forget_worker(self, executor_id: str) -> None:
-        try:
-            self.ledger.workers.forget(executor_id)
-        except Csf24Error as fault:  # the next start, or a sweeper, cleans up
-            _log.warning("could not sign off", fault=str(fault))
+def _model_view(predictor: OnnxPredictor | None) -> ModelView | None:
+    if predictor is None:
+        return None
+    identity = predictor.identity
+    return ModelView(
+        name=identity.name,
+        version=identity.version,
+        sha256=identity.sha256,
+        provider=identity.provider,
+        simulated_training=predictor.manifest.simulated_training,
+    )
 
 
 def _steps_go_on() -> bool:
@@ -358,17 +294,6 @@ def _cannot_listen(section: str, host: str, port: int, why: str) -> ConfigError:
     return ConfigError([f"{section}.port: found {port} at {host}: {why}; accepted: an address that can be listened on"])
 
 
-def _days(count: int) -> timedelta | None:
-    return timedelta(days=count) if count else None
-
-
-def queue_url(config: Config) -> str:
-    """Where DBOS keeps its tables: beside the ledger's in PostgreSQL, or in a SQLite file of its own."""
-    if config.storage.database and not config.storage.database.startswith("sqlite"):
-        return config.storage.database
-    return f"sqlite:///{(config.storage.directory / 'queue.sqlite').absolute()}"
-
-
 def serve(config: Config, stop: Event, *, config_path: Path | None = None) -> bool:
     """Run until `stop` is set; False when a step was given up and still runs (see `Service.stop`)."""
     service = Service(config, config_path=config_path)
@@ -381,6 +306,6 @@ def serve(config: Config, stop: Event, *, config_path: Path | None = None) -> bo
         started = time.monotonic()
         whole = service.stop()
         if not whole:
-            _log.warning("a step was given up; it runs again at the next start")
+            _log.warning("a step was given up; it runs again at the next start, or elsewhere")
         _log.info("stopped", seconds=round(time.monotonic() - started, 1))
     return whole

@@ -10,22 +10,26 @@ import os
 import shutil
 import ssl
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from service.addresses import address_fault
-from service.app import queue_url
+from service.app import utc_now
 from service.config import Config
 from service.errors import PeerUnavailable
 from service.finding import Finding
 from service.health import ALIVE, ask, reachable
+from service.jobs.recovery import SILENT_FOR
 from service.monitoring.role import Role
 from service.monitoring.users_file import read_users
 from service.network.peers import LocalEntity, Peer
 from service.network.storage_scu import echo
 from service.network.tls import client_context
 from service.storage.ledger import Ledger
+from service.storage.worker_ledger import Worker
 from service.wiring import page_tls
+from service.working import queue_url
 
 _GIB = 1024**3
 
@@ -34,6 +38,9 @@ def listener(config: Config) -> Iterator[Finding]:
     """Whether the DICOM port can be had, or is a running service's; and who may send."""
     ours = config.listener
     subject = "DICOM listener"
+    if not config.service.listens:
+        yield Finding(subject=subject, verdict="ok", text="not in this process (service.roles)")
+        return
     where = f"{ours.ae_title} at {ours.host}:{ours.port}"
     fault = address_fault(ours.host, ours.port)
     if fault is None:
@@ -154,7 +161,7 @@ def _nearest_existing(path: Path) -> Path:
 
 
 def database(config: Config) -> Iterator[Finding]:
-    """Whether the ledger answers and has this version's schema."""
+    """Whether the ledger answers and has this version's schema, and which processes share it."""
     file = config.storage.ledger_file
     if file is not None and not file.exists():
         yield _new_ledger(config, file)
@@ -163,14 +170,29 @@ def database(config: Config) -> Iterator[Finding]:
         try:
             ledger.check()
             counts = ledger.counts()
+            machines, told = ledger.workers.all(), ledger.clock(utc_now())
         finally:
             ledger.close()
         kind = "PostgreSQL" if file is None else "SQLite"
         cases = sum(counts.cases.values())
         text = f"{kind}: schema up to date, {counts.instances} instances, {cases} cases"
         yield Finding(subject="database", verdict="ok", text=text)
+        yield from _machines(machines, told)
     where = "a file beside the ledger" if queue_url(config).startswith("sqlite") else "the same PostgreSQL"
     yield Finding(subject="job queue", verdict="ok", text=f"DBOS, in {where}")
+
+
+def _machines(machines: Sequence[Worker], told: datetime) -> Iterator[Finding]:
+    alive = [worker for worker in machines if told - worker.beat_at < SILENT_FOR]
+    if alive:
+        text = "; ".join(f"{worker.executor_id} ({', '.join(worker.roles)})" for worker in alive)
+        yield Finding(subject="machines", verdict="ok", text=f"alive: {text}")
+    for worker in machines:
+        if worker not in alive:
+            minutes = (told - worker.beat_at).total_seconds() / 60
+            work = "others took over its work" if worker.taken_over_at else "nobody has taken over its work"
+            text = f"{worker.executor_id} has been silent for {minutes:.0f} min; {work}: start it again, or look why"
+            yield Finding(subject="machines", verdict="warning", text=text)
 
 
 def _new_ledger(config: Config, file: Path) -> Finding:

@@ -1,4 +1,4 @@
-"""The service's regular work: pair what arrived, beat, take over from the dead, remove what is old."""
+"""The service's regular work that one process at a time does: pair what arrived, submit, remove what is old."""
 
 from __future__ import annotations
 
@@ -9,46 +9,55 @@ from threading import Event, Thread
 import structlog
 
 from service.cases import CaseState
-from service.errors import RetryableError
 from service.injection_file import InjectionFile
 from service.jobs.assembler import Assembler
 from service.jobs.port import JobQueue
-from service.jobs.recovery import Sweeper
+from service.jobs.recovery import Leadership, resubmit_unfinished
+from service.presence import attempt
 from service.storage.ledger import Ledger
 from service.storage.retention import Retention
 
 TICK_S = 1.0
 """Pause between two looks at what arrived; the end of an association cuts it short."""
-_BEAT = timedelta(seconds=5)
+_SUBMIT = timedelta(seconds=5)
 _SWEEP = timedelta(hours=1)
 _log = structlog.get_logger()
 
 
 class Housekeeping:
-    """One thread that does it all in turn."""
+    """One thread that does it all in turn, in the process that leads; in the others it waits for its time to come.
+
+    Parameters
+    ----------
+    recover
+        Called when this process has come to lead, before anything else.
+    """
 
     def __init__(
         self,
         ledger: Ledger,
         queue: JobQueue,
         *,
+        leadership: Leadership,
         assembler: Assembler,
-        sweeper: Sweeper,
         retention: Retention,
         injection_file: InjectionFile,
+        recover: Callable[[], None] = lambda: None,
         now: Callable[[], datetime],
     ) -> None:
         self._ledger = ledger
         self._queue = queue
+        self._leadership = leadership
         self._assembler = assembler
-        self._sweeper = sweeper
         self._retention = retention
         self._injection_file = injection_file
+        self._recover = recover
         self._now = now
         self._wake = Event()
         self._stopping = Event()
-        self._held_are_stale = True  # the table may have changed while no service ran
-        self._beaten = self._swept = datetime.min.replace(tzinfo=UTC)
+        self._leads = False
+        self._held_are_stale = True  # the table may have changed while no service ran, or another led
+        self._submitted = self._swept = datetime.min.replace(tzinfo=UTC)
         self._thread = Thread(target=self._run, name="housekeeping", daemon=True)
 
     def start(self) -> None:
@@ -67,18 +76,14 @@ class Housekeeping:
             self._thread.join(timeout_s)
 
     def turn(self, now: datetime) -> None:
-        """Everything that is due at `now`; what fails is logged, done again at the next turn, and stops nothing else.
-
-        A patient that cannot be paired must not stop the heartbeat: other machines would take this worker for dead.
-        """
-        for duty in (self._follow_injection_file, self._assembler.tick, self._beat, self._sweep):
-            try:
-                duty(now)
-            except RetryableError as fault:
-                _log.warning("housekeeping will be repeated", fault=str(fault))
-            except Exception as fault:  # noqa: BLE001 - the thread must outlive any one turn
-                # The message may quote header values, so only the kind is logged.
-                _log.error("housekeeping failed and will be repeated", kind=type(fault).__name__)
+        """Everything that is due at `now`; what fails is logged, repeated at the next turn, and stops nothing else."""
+        if not self._leadership.held:
+            self._leads = False
+            return
+        if not self._leads:
+            self._leads = attempt(self._take_the_lead, now)
+        for duty in (self._follow_injection_file, self._assembler.tick, self._submit_queued, self._sweep):
+            attempt(duty, now)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -86,17 +91,24 @@ class Housekeeping:
             self._wake.wait(TICK_S)
             self._wake.clear()
 
+    def _take_the_lead(self, _: datetime) -> None:
+        self._held_are_stale = True
+        self._recover()
+        resubmit_unfinished(self._ledger.cases, self._queue)
+
     def _follow_injection_file(self, _: datetime) -> None:
         self._held_are_stale |= self._injection_file.changed()
         if self._held_are_stale:
             self._look_again()
             self._held_are_stale = False
 
-    def _beat(self, now: datetime) -> None:
-        if now - self._beaten >= _BEAT:
-            self._sweeper.tick(now)
-            self._submit_queued()
-            self._beaten = now
+    def _submit_queued(self, now: datetime) -> None:
+        """Hand over what another process (`csf24 cases retry`) queued in the ledger."""
+        if now - self._submitted < _SUBMIT:
+            return
+        for case in self._ledger.cases.cases(CaseState.QUEUED):
+            self._queue.submit(case.case_id, case.revision)
+        self._submitted = now
 
     def _sweep(self, now: datetime) -> None:
         if now - self._swept >= _SWEEP:
@@ -104,11 +116,6 @@ class Housekeeping:
             if removed.files or removed.results:
                 _log.info("retention", series=removed.series, files=removed.files, results=removed.results)
             self._swept = now
-
-    def _submit_queued(self) -> None:
-        """Hand over what another process (`csf24 cases retry`) queued in the ledger."""
-        for case in self._ledger.cases.cases(CaseState.QUEUED):
-            self._queue.submit(case.case_id, case.revision)
 
     def _look_again(self) -> None:
         """Have pairing look at held cases again, since the table of injection times has changed."""

@@ -11,7 +11,7 @@ from threading import Lock
 
 from service.config import Config
 from service.config.values import split_calling_address
-from service.monitoring.snapshot import AssociationView
+from service.monitoring.snapshot import AssociationView, ListenerView
 from service.network.admission import Admit, Pace, accept_policy
 from service.network.commitment import RecordReport
 from service.network.intake import Intake, IntakeLimits
@@ -64,6 +64,7 @@ class Listening:
                 verify_client=tls.verify_client,
                 minimum_version=tls.minimum_version,
             )
+        self._ae_title, self._host, self._tls = listener.ae_title, listener.host, tls.listener
         self.last_association: AssociationView | None = None
         self._now = now
         self._on_refused = on_refused
@@ -105,6 +106,17 @@ class Listening:
             on_refused=self._note,
             intake=self._intake,
             tls=context,
+        )
+
+    @property
+    def view(self) -> ListenerView:
+        """For the page."""
+        return ListenerView(
+            ae_title=self._ae_title,
+            host=self._host,
+            port=self.listener.port,
+            tls=self._tls,
+            listening=self.listener.listening,
         )
 
     @property

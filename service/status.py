@@ -15,6 +15,7 @@ from service.case_pictures import CasePictures
 from service.cases import Case, CaseOutcome, CaseState
 from service.dicom.records import InstanceHeader
 from service.errors import PeerUnavailable, StorageUnavailable
+from service.jobs.recovery import SILENT_FOR
 from service.monitoring import report_facts
 from service.monitoring.snapshot import (
     BrowsingView,
@@ -22,6 +23,7 @@ from service.monitoring.snapshot import (
     DeliveryView,
     DiskView,
     LedgerFigures,
+    MachineView,
     PeerView,
     PlaneView,
     SectionRequest,
@@ -37,6 +39,7 @@ from service.storage.case_rows import UnknownCase
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.storage.work_ledger import Delivery, DeliveryState
+from service.storage.worker_ledger import Worker
 
 ECHO_EVERY_S = 60.0
 _FINISHED_SHOWN = 50
@@ -110,7 +113,7 @@ class StatusSource:
         """
         parts = self._parts(self._disk())
         try:
-            counts = self._ledger.counts()
+            counts, machines = self._ledger.counts(), self._machines(parts.taken_at)
             cases = tuple(self._brief(case) for case in self._shown())
         except StorageUnavailable as fault:
             return replace(parts, ledger_problem=str(fault))
@@ -124,7 +127,11 @@ class StatusSource:
             refused=counts.refused,
             deliveries={state.value: n for state, n in counts.deliveries.items()},
         )
-        return replace(parts, ledger=figures, cases=cases)
+        return replace(parts, ledger=figures, cases=cases, machines=machines)
+
+    def _machines(self, now: datetime) -> tuple[MachineView, ...]:
+        told = self._ledger.clock(now)
+        return tuple(_machine_view(worker, told, now) for worker in self._ledger.workers.all())
 
     def _disk(self) -> DiskView:
         try:
@@ -232,6 +239,18 @@ class StatusSource:
         except (OSError, ValueError):  # not converted yet, or removed by retention
             return {}
         return report if isinstance(report, dict) else {}
+
+
+def _machine_view(worker: Worker, told: datetime, now: datetime) -> MachineView:
+    silent_for = told - worker.beat_at
+    lost = worker.taken_over_at is not None
+    return MachineView(
+        name=worker.executor_id,
+        host=worker.host,
+        roles=worker.roles,
+        state="lost" if lost else "alive" if silent_for < SILENT_FOR else "silent",
+        heard_at=now - silent_for,
+    )
 
 
 def _peer_view(

@@ -232,6 +232,31 @@ class Retention(_Section):
     results_days: CountOrZero = 90
 
 
+Role = Literal["listen", "work"]
+
+
+def _some_roles(roles: tuple[Role, ...]) -> tuple[Role, ...]:
+    if not roles or len(set(roles)) < len(roles):
+        raise ValueError("['listen'], ['work'] or ['listen', 'work']")
+    return roles
+
+
+class Service(_Section):
+    """What this process does of what the service does."""
+
+    roles: Annotated[tuple[Role, ...], AfterValidator(_some_roles)] = ("listen", "work")
+
+    @property
+    def listens(self) -> bool:
+        """It has the DICOM listener."""
+        return "listen" in self.roles
+
+    @property
+    def works(self) -> bool:
+        """It pairs, converts and delivers."""
+        return "work" in self.roles
+
+
 class Workers(_Section):
     """Conversions at a time, and this process's identity among several machines."""
 
@@ -258,6 +283,7 @@ class Logging(_Section):
 class Config(_Section):
     """The whole configuration. `Config()` is the safe embedded default: loopback only, SQLite, CPU."""
 
+    service: Service = Service()
     listener: Listener = Listener()
     tls: Tls = Tls()
     storage: Storage = Storage()

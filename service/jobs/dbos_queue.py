@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
-from threading import Event
+from threading import BoundedSemaphore, Event
 from typing import Any
 
 import structlog
@@ -43,7 +43,8 @@ class DbosQueue:
     executor_id
         Stable over restarts of this worker and unique among live ones.
     conversions, deliveries
-        Jobs of each kind that this worker runs at once.
+        Jobs of each kind that this worker runs at once. With several workers, the figures of the last to start say
+        how many each of them takes.
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class DbosQueue:
         self._workflow = CaseWorkflow(steps=steps, policy=policy or RetryPolicy(), stopping=self._stopping)
         self._executor_id = executor_id
         self._slots = {_CONVERSIONS: conversions, _DELIVERIES: deliveries}
+        # DBOS keeps one figure for all workers of a queue, the last one's; this one bears no more than its own.
+        self._converting = BoundedSemaphore(conversions)
         self._poll_interval_s = poll_interval_s
         self._config = DBOSConfig(
             name=_NAME,
@@ -96,7 +99,8 @@ class DbosQueue:
             return "ended"
 
         def convert_case(case_id: str, revision: int) -> str:
-            destinations = workflow.convert_case(_recorded, case_id, revision)
+            with self._converting:
+                destinations = workflow.convert_case(_recorded, case_id, revision)
             if destinations is None:
                 return "ended"
             with SetWorkflowID(_delivery_id(case_id, revision)):

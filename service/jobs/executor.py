@@ -31,21 +31,44 @@ def claim_executor_slot(lock_directory: Path, host: str) -> ExecutorSlot:
     Parameters
     ----------
     host
-        Name of the machine; with a StatefulSet the pod's, which is stable.
+        Name of the machine, which no other that shares the directory may have; with a StatefulSet the pod's, which
+        is stable.
 
     Raises
     ------
     ConfigError
         All slots are taken.
     """
-    lock_directory.mkdir(parents=True, exist_ok=True)
     for slot in range(MAX_SLOTS):
-        path = lock_directory / f"worker-{slot}.lock"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            continue
-        return ExecutorSlot(executor_id=f"{host}-{slot}", descriptor=descriptor)
+        claimed = _claim(lock_directory, f"{host}-{slot}")
+        if claimed is not None:
+            return claimed
     raise ConfigError([f"{MAX_SLOTS} workers already use {lock_directory}; give this one its own data directory"])
+
+
+def claim_executor_name(lock_directory: Path, executor_id: str) -> ExecutorSlot:
+    """Claim a name that the configuration gives.
+
+    Raises
+    ------
+    ConfigError
+        A live process has it.
+    """
+    claimed = _claim(lock_directory, executor_id)
+    if claimed is None:
+        raise ConfigError(
+            [f"workers.executor_id: found {executor_id!r}, which a running process has; accepted: a name of its own"]
+        )
+    return claimed
+
+
+def _claim(lock_directory: Path, executor_id: str) -> ExecutorSlot | None:
+    lock_directory.mkdir(parents=True, exist_ok=True)
+    # Opened for writing, as a lock on a network file system wants it.
+    descriptor = os.open(lock_directory / f"{executor_id}.lock", os.O_RDWR | os.O_CREAT, 0o640)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return ExecutorSlot(executor_id=executor_id, descriptor=descriptor)

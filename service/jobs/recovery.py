@@ -1,4 +1,4 @@
-"""What makes the queue whole again: after a restart from the ledger, after a worker's death from its heartbeat."""
+"""What makes the queue whole again, from the ledger or after a worker's death; and which worker leads."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import structlog
 
 from service.jobs.port import JobQueue
 from service.storage.case_ledger import CaseLedger
-from service.storage.work_ledger import WorkerLedger
+from service.storage.worker_ledger import LeaseLedger, WorkerLedger
 
-SILENT_FOR = timedelta(seconds=60)
-"""A worker that has not beaten for so long is dead; beats come every few seconds."""
+SILENT_FOR = timedelta(seconds=20)
+"""A worker that has not beaten for so long is dead; beats come every few seconds.
+
+A third of the minute within which its cases are to be done elsewhere.
+"""
+_LEADER = "leader"
 _log = structlog.get_logger()
 
 
@@ -27,7 +31,7 @@ def resubmit_unfinished(cases: CaseLedger, queue: JobQueue) -> int:
 
 
 class Sweeper:
-    """Beats for this worker and takes over from dead ones."""
+    """Takes over from workers that have died or left."""
 
     def __init__(
         self, workers: WorkerLedger, queue: JobQueue, *, executor_id: str, silent_for: timedelta = SILENT_FOR
@@ -36,18 +40,56 @@ class Sweeper:
         self._queue = queue
         self._executor_id = executor_id
         self._silent_for = silent_for
+        self._last: datetime | None = None
+        self._patient_until: datetime | None = None
 
     def tick(self, now: datetime) -> int:
-        """Beat, then take over the jobs of workers gone silent; how many jobs were taken over.
+        """Take over the jobs of workers gone silent; how many jobs were taken over.
 
         Call it every few seconds; raises `StorageUnavailable` when the ledger does.
         """
-        self._workers.beat(self._executor_id, now)
+        held_up = self._last is not None and now - self._last > 0.75 * self._silent_for
+        self._last = now
+        if held_up:  # the ledger was away, or this machine slept: the others could not beat either, or not be heard
+            self._patient_until = now + self._silent_for / 2
+        if self._patient_until is not None and now < self._patient_until:
+            return 0
         dead = self._workers.claim_dead(self._executor_id, silent_for=self._silent_for, now=now)
         taken = 0
         for executor_id in dead:
             taken += self._queue.resume_orphans([executor_id])
             # Only now: a claimant that dies before this leaves the claim to lapse, and another repeats it.
-            self._workers.forget(executor_id, by=self._executor_id)
-            _log.warning("worker gone silent", executor=executor_id)
+            self._workers.taken_over(executor_id, by=self._executor_id, now=now)
+            _log.warning("worker gone", executor=executor_id)
         return taken
+
+
+class Leadership:
+    """Whether this worker does what one at a time does: pairing, retention, recovery, fetching of priors.
+
+    It is a lease on a row of the ledger. One that its holder did not renew in time, dead or held up, is another's;
+    should both work for a moment, each of their steps is a transaction that finds done what is done.
+    """
+
+    def __init__(self, leases: LeaseLedger, *, executor_id: str, lasting: timedelta = SILENT_FOR) -> None:
+        self._leases = leases
+        self._executor_id = executor_id
+        self._lasting = lasting
+        self._held = False
+
+    @property
+    def held(self) -> bool:
+        """As last asked for."""
+        return self._held
+
+    def renew(self, now: datetime) -> bool:
+        """Ask for it, or for longer; whether this worker has it. Call it well within `lasting`.
+
+        Raises
+        ------
+        StorageUnavailable
+            The ledger failed; it then counts as lost.
+        """
+        self._held = False
+        self._held = self._leases.take(_LEADER, self._executor_id, lasting=self._lasting, now=now)
+        return self._held

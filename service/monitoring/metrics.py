@@ -48,11 +48,12 @@ class _Snapshot(Collector):
 def _identity(snapshot: StatusSnapshot) -> Iterator[Metric]:
     model = snapshot.model
     yield InfoMetricFamily("csf24_build", "The software that runs.", value={"version": __version__})
-    yield InfoMetricFamily(
-        "csf24_model",
-        "The model that predicts, and the execution provider that really runs it.",
-        value={"name": model.name, "version": model.version, "sha256": model.sha256, "provider": model.provider},
-    )
+    if model is not None:
+        yield InfoMetricFamily(
+            "csf24_model",
+            "The model that predicts, and the execution provider that really runs it.",
+            value={"name": model.name, "version": model.version, "sha256": model.sha256, "provider": model.provider},
+        )
     yield _one("csf24_start_time_seconds", "When the service started, in Unix time.", snapshot.started_at.timestamp())
 
 
@@ -60,12 +61,16 @@ def _health(snapshot: StatusSnapshot) -> Iterator[Metric]:
     disk = snapshot.disk
     yield _one("csf24_ready", "1 while patients can be received and filed.", not not_ready(snapshot))
     yield _one("csf24_ledger_up", "1 while the ledger answers.", snapshot.ledger is not None)
-    yield _one("csf24_listener_up", "1 while the DICOM listener is open.", snapshot.listener.listening)
+    if snapshot.listener is not None:
+        yield _one("csf24_listener_up", "1 while the DICOM listener is open.", snapshot.listener.listening)
     yield _one("csf24_disk_free_bytes", "Free on the disk of the spool.", disk.free_bytes)
     yield _one("csf24_disk_size_bytes", "Size of the disk of the spool.", disk.total_bytes)
     yield _one("csf24_disk_required_bytes", "Associations are refused when less is free.", disk.required_bytes)
-    queue = {"waiting": snapshot.queue.waiting, "running": snapshot.queue.running}
-    yield _by("csf24_jobs", "Jobs in the queue.", "state", queue)
+    if snapshot.queue is not None:
+        queue = {"waiting": snapshot.queue.waiting, "running": snapshot.queue.running}
+        yield _by("csf24_jobs", "Jobs in the queue.", "state", queue)
+    alive = {machine.name: machine.state == "alive" for machine in snapshot.machines}
+    yield _by("csf24_machine_up", "1 if the process, here or on another machine, is alive.", "machine", alive)
     answers = {peer.name: peer.answers for peer in snapshot.peers if peer.answers is not None}
     yield _by("csf24_peer_up", "1 if the destination answered when last asked.", "destination", answers)
     yield _one("csf24_associations", "Associations open at the listener.", snapshot.associations)

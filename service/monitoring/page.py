@@ -11,7 +11,14 @@ from service.monitoring.access import ANYBODY, Visitor
 from service.monitoring.browse import OVERLAYS, TITLES, browse
 from service.monitoring.readiness import not_ready
 from service.monitoring.remedies import possible_actions, remedy
-from service.monitoring.snapshot import CaseView, CheckView, LedgerFigures, PeerView, SeriesChoice, StatusSnapshot
+from service.monitoring.snapshot import (
+    CaseView,
+    CheckView,
+    LedgerFigures,
+    PeerView,
+    SeriesChoice,
+    StatusSnapshot,
+)
 from service.monitoring.templating import environment
 
 _S = CaseState
@@ -43,6 +50,9 @@ class Label:
     tone: str
 
 
+_ELSEWHERE = Label(text="other process", tone="")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
     """A number of cases, and the link to their list."""
@@ -70,6 +80,7 @@ class Health:
     disk: Label
     queue: Label
     model: Label
+    machines: Label
     peers: tuple[Label, ...]
     no_peers: Label
 
@@ -193,6 +204,9 @@ def _verdict(snapshot: StatusSnapshot, attention: list[CaseView]) -> Label:
         verb = "needs" if len(attention) == 1 else "need"
         text = f"{wording.plural(len(attention), 'case')} {verb} attention"
         return Label(text=text, tone="bad" if failed else "warn")
+    missing = [machine.name for machine in snapshot.machines if machine.state != "alive"]
+    if missing:
+        return Label(text=f"Ready, but {', '.join(missing)} has gone silent", tone="warn")
     silent = [peer.name for peer in snapshot.peers if peer.answers is False]
     if silent:
         return Label(text=f"Ready, but no answer from {', '.join(silent)}", tone="warn")
@@ -200,12 +214,22 @@ def _verdict(snapshot: StatusSnapshot, attention: list[CaseView]) -> Label:
 
 
 def _health(snapshot: StatusSnapshot) -> Health:
-    disk, model = snapshot.disk, snapshot.model
+    disk, listener, queue, model = snapshot.disk, snapshot.listener, snapshot.queue, snapshot.model
+    missing = sum(machine.state != "alive" for machine in snapshot.machines)
     return Health(
-        listener=Label(text="open", tone="good") if snapshot.listener.listening else Label(text="down", tone="bad"),
+        listener=_ELSEWHERE
+        if listener is None
+        else Label(text="open", tone="good")
+        if listener.listening
+        else Label(text="down", tone="bad"),
         disk=Label(text="short", tone="bad") if disk.short else Label(text="enough", tone="good"),
-        queue=Label(text="working", tone="busy") if snapshot.queue.running else Label(text="idle", tone=""),
-        model=Label(text=model.provider.removesuffix("ExecutionProvider"), tone=""),
+        queue=_ELSEWHERE
+        if queue is None
+        else Label(text="working", tone="busy")
+        if queue.running
+        else Label(text="idle", tone=""),
+        model=_ELSEWHERE if model is None else Label(text=model.provider.removesuffix("ExecutionProvider"), tone=""),
+        machines=Label(text=f"{missing} missing", tone="bad") if missing else Label(text="all alive", tone="good"),
         peers=tuple(_peer_label(peer) for peer in snapshot.peers),
         no_peers=Label(text="not set up", tone="warn"),
     )

@@ -17,7 +17,7 @@ def not_ready(snapshot: StatusSnapshot) -> tuple[Reason, ...]:
         problem = snapshot.ledger_problem or "it does not answer"
         message = f"The ledger cannot be reached ({problem}); nothing is accepted until it answers. Check the database."
         reasons.append(Reason(code="LEDGER_UNREACHABLE", message=message))
-    if not snapshot.listener.listening:
+    if snapshot.listener is not None and not snapshot.listener.listening:
         message = f"The DICOM listener is not open on port {snapshot.listener.port}; restart the service."
         reasons.append(Reason(code="LISTENER_DOWN", message=message))
     if snapshot.disk.short:

@@ -170,6 +170,25 @@ class ModelView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MachineView:
+    """A process of the service, here or on another machine.
+
+    Attributes
+    ----------
+    roles
+        ``listen``, ``work``.
+    state
+        ``silent`` once it has missed its heartbeats, ``lost`` once others have taken over its work.
+    """
+
+    name: str
+    host: str
+    roles: tuple[str, ...]
+    state: Literal["alive", "silent", "lost"]
+    heard_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PeerView:
     """A destination; `answers` is None until it was asked, `problem` says why it does not answer."""
 
@@ -225,6 +244,10 @@ class StatusSnapshot:
 
     Attributes
     ----------
+    listener, queue, model
+        None where this process does not listen, or not work.
+    machines
+        All processes that share the ledger, this one too; none while it cannot be reached.
     ledger
         None while the ledger cannot be reached; `ledger_problem` then says why.
     cases
@@ -239,10 +262,11 @@ class StatusSnapshot:
 
     taken_at: datetime
     started_at: datetime
-    listener: ListenerView
     disk: DiskView
-    queue: QueueView
-    model: ModelView
+    listener: ListenerView | None = None
+    queue: QueueView | None = None
+    model: ModelView | None = None
+    machines: tuple[MachineView, ...] = ()
     peers: tuple[PeerView, ...] = ()
     last_association: AssociationView | None = None
     associations: int = 0

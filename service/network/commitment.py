@@ -11,11 +11,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event, Lock, Thread, current_thread
+from typing import Protocol
 
 import structlog
 from pydicom.dataset import Dataset
 from pynetdicom import evt
 
+from service.errors import StorageUnavailable
 from service.network import commands, statuses
 from service.network.association import NothingInCommon, association
 from service.network.contexts import (
@@ -34,6 +36,8 @@ ALL_COMMITTED, SOME_FAILED = 1, 2  # Event Type ID, PS3.4 J.3.3
 _SAME_ASSOCIATION_WAIT_S = 5.0
 """Peers that report on the association of the request do so at once; one that is held longer is in the way."""
 _REPORTER_WAIT_S = 5.0
+_LOOK_S = 0.5
+"""Between two looks for a report that came to another process."""
 _KEPT_TRANSACTIONS = 1000
 _log = structlog.get_logger()
 
@@ -59,6 +63,44 @@ RecordReport = Callable[[CommitmentReport], int]
 """Takes a report and gives the DIMSE status to answer it with."""
 
 
+class ReportBox(Protocol):
+    """Carries reports to the process that waits for them, from the one whose listener the peer happened to call."""
+
+    def expect(self, transaction_uid: str) -> None:
+        """A report on this transaction may come to any process."""
+        ...
+
+    def put(self, report: CommitmentReport) -> bool:
+        """Keep it; False when nobody expects it."""
+        ...
+
+    def look(self, transaction_uid: str) -> CommitmentReport | None:
+        """The report, if it has come."""
+        ...
+
+    def forget(self, transaction_uid: str) -> None:
+        """Nobody waits for it any more."""
+        ...
+
+
+class NoBox:
+    """For one process alone, whose own memory will do."""
+
+    def expect(self, transaction_uid: str) -> None:
+        """Without effect."""
+
+    def put(self, report: CommitmentReport) -> bool:
+        """What this process does not know, nobody expects."""
+        return False
+
+    def look(self, transaction_uid: str) -> CommitmentReport | None:
+        """None ever comes elsewhere."""
+        return None
+
+    def forget(self, transaction_uid: str) -> None:
+        """Without effect."""
+
+
 @dataclass(slots=True, kw_only=True)
 class _Transaction:
     peer: str
@@ -73,13 +115,18 @@ class _Transaction:
 
 
 class Commitments:
-    """Open transactions and the reports on them; for any number of threads. In memory only.
+    """Open transactions and the reports on them; for any number of threads.
 
-    After a restart, reports on transactions from before are answered as unknown, and the work that waits for them
-    asks again.
+    What this process asked for is in its memory: after a restart the work that waits asks again.
+
+    Parameters
+    ----------
+    box
+        Where reports go that come to another process than asked.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, box: ReportBox | None = None) -> None:
+        self._box: ReportBox = box or NoBox()
         self._lock = Lock()
         self._transactions: OrderedDict[str, _Transaction] = OrderedDict()
 
@@ -110,12 +157,15 @@ class Commitments:
         ------
         PeerUnavailable
             No association.
+        StorageUnavailable
+            The box failed.
         """
         give_up = time.monotonic() + wait_s
         transaction, is_new = self._open(transaction_uid, peer, objects)
         if is_new:
             asked = False
             try:
+                self._box.expect(transaction_uid)
                 asked = _ask(
                     peer,
                     local,
@@ -130,8 +180,10 @@ class Commitments:
                     self._close(transaction_uid)
             if not asked:
                 return None
-        if not transaction.arrived.wait(max(0.0, give_up - time.monotonic())):
-            return None
+        while not transaction.arrived.wait(min(_LOOK_S, max(0.0, give_up - time.monotonic()))):
+            self._look(transaction_uid)
+            if time.monotonic() >= give_up and not transaction.arrived.is_set():
+                return None
         self._close(transaction_uid)
         return transaction.answers()
 
@@ -140,22 +192,32 @@ class Commitments:
 
         Returns
         -------
-        The status to answer with: success, or Invalid Argument Value for a transaction that is not open here.
+        The status to answer with: success, Invalid Argument Value for a transaction that is not open, or Processing
+        Failure where it could not be kept.
         """
-        with self._lock:
-            transaction = self._transactions.get(report.transaction_uid)
-            if transaction is None:
-                _log.warning("storage commitment report on a transaction that is not open here")
-                return statuses.INVALID_ARGUMENT_VALUE
-            if transaction.report is None:
-                transaction.report = report
-                transaction.arrived.set()
-        return statuses.SUCCESS
+        if self._record_here(report):
+            return statuses.SUCCESS
+        try:
+            if self._box.put(report):
+                return statuses.SUCCESS
+        except StorageUnavailable as fault:
+            _log.error("storage commitment report not kept", fault=str(fault))
+            return statuses.PROCESSING_FAILURE
+        _log.warning("storage commitment report on a transaction that is not open")
+        return statuses.INVALID_ARGUMENT_VALUE
 
     def reported_late(self, peer: Peer, uids: Collection[str]) -> frozenset[str]:
         """Which of `uids` the peer committed to in reports that nobody waited for any more; told once."""
         wanted = frozenset(uids)
         committed: set[str] = set()
+        with self._lock:
+            silent = [
+                uid
+                for uid, transaction in self._transactions.items()
+                if transaction.report is None and transaction.peer == peer.name and transaction.asked & wanted
+            ]
+        for transaction_uid in silent:
+            self._look(transaction_uid)
         with self._lock:
             for transaction_uid, transaction in list(self._transactions.items()):
                 if transaction.report is not None and transaction.peer == peer.name and transaction.asked & wanted:
@@ -175,9 +237,25 @@ class Commitments:
                 self._transactions.popitem(last=False)
             return transaction, True
 
+    def _record_here(self, report: CommitmentReport) -> bool:
+        with self._lock:
+            transaction = self._transactions.get(report.transaction_uid)
+            if transaction is None:
+                return False
+            if transaction.report is None:
+                transaction.report = report
+                transaction.arrived.set()
+            return True
+
+    def _look(self, transaction_uid: str) -> None:
+        report = self._box.look(transaction_uid)
+        if report is not None:
+            self._record_here(report)
+
     def _close(self, transaction_uid: str) -> None:
         with self._lock:
             self._transactions.pop(transaction_uid, None)
+        self._box.forget(transaction_uid)
 
 
 def report_service(record: RecordReport) -> Service:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from service.errors import StorageUnavailable
@@ -19,6 +19,7 @@ _T = TypeVar("_T")
 BUSY_TIMEOUT_MS = 30_000
 """How long a writer waits for another process's transaction; ours last milliseconds."""
 _RACE_ATTEMPTS = 3
+_MIGRATION_LOCK = 0x6373663234  # "csf24"
 
 
 def connect(url: str) -> Engine:
@@ -94,5 +95,7 @@ def migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
     with database_faults(), engine.begin() as connection:
+        if connection.dialect.name == "postgresql":  # several machines may start at once; SQLite has one writer anyway
+            connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from service.cases import CaseState
 from service.storage import schema
 from service.storage.case_ledger import CaseLedger
+from service.storage.commitment_ledger import CommitmentLedger
 from service.storage.database import connect, migrate, reading, writing
 from service.storage.instance_ledger import InstanceLedger
 from service.storage.retention import Retention
 from service.storage.spool import Spool
-from service.storage.work_ledger import DeliveryLedger, DeliveryState, WorkerLedger
+from service.storage.work_ledger import DeliveryLedger, DeliveryState
+from service.storage.worker_ledger import LeaseLedger, WorkerLedger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class Ledger:
 
     Attributes
     ----------
-    instances, cases, deliveries, workers
+    instances, cases, deliveries, commitments, workers, leases
         Each method of these is one transaction and raises `StorageUnavailable` when it fails.
     """
 
@@ -45,7 +47,9 @@ class Ledger:
         self.instances = InstanceLedger(engine)
         self.cases = CaseLedger(engine)
         self.deliveries = DeliveryLedger(engine)
+        self.commitments = CommitmentLedger(engine)
         self.workers = WorkerLedger(engine)
+        self.leases = LeaseLedger(engine)
 
     @classmethod
     def open(cls, url: str) -> Ledger:
@@ -67,6 +71,25 @@ class Ledger:
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
+
+    @property
+    def shared(self) -> bool:
+        """Whether several machines may use it: PostgreSQL. SQLite's locks hold within one machine."""
+        return self._engine.dialect.name != "sqlite"
+
+    def clock(self, ours: datetime) -> datetime:
+        """What time it is to all who share this ledger: the database's, or `ours` where it is of this machine only.
+
+        Raises
+        ------
+        StorageUnavailable
+            The database does not answer.
+        """
+        if not self.shared:
+            return ours
+        with reading(self._engine) as connection:
+            told: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        return told.astimezone(UTC)
 
     def check(self) -> None:
         """Raise `StorageUnavailable` unless the ledger answers."""

@@ -150,9 +150,29 @@ heartbeats = Table(
     "heartbeats",
     metadata,
     Column("executor_id", String(128), primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("roles", String(64), nullable=False),  # joined by commas
     Column("beat_at", Instant, nullable=False),
+    Column("left", Boolean, nullable=False),  # it stopped in good order; jobs that it had begun are for others
     Column("claimed_by", String(128), nullable=False),  # the worker that recovers this one's work; empty when none
     Column("claimed_at", Instant),
+    Column("taken_over_at", Instant),  # when that was done; until then the claim may lapse
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("holder", String(128), nullable=False),
+    Column("until", Instant, nullable=False),
+)
+
+commitments = Table(
+    "commitments",
+    metadata,
+    Column("transaction_uid", UID, primary_key=True),
+    Column("asked_at", Instant, nullable=False),
+    Column("report", Text),  # JSON, once the peer has reported
 )
 
 settings = Table(

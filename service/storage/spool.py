@@ -31,6 +31,7 @@ from service.storage.part10 import FileMeta, encode_head, split_file
 
 DEFAULT_MIN_FREE_BYTES = 2 * 1024**3
 """Room for the case in work (two series, its result) and the ledger on top of the instance being received."""
+_LOCK_NAME = "lock"
 _CASE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -48,7 +49,7 @@ class Spool:
     Parameters
     ----------
     root
-        Created when missing. Must be on one local file system.
+        Created when missing. On one file system, local or shared by all machines, with locks and atomic renames.
     min_free_bytes
         `write` refuses when less than this would be left.
 
@@ -278,26 +279,33 @@ class Spool:
 def _own_incoming(incoming: Path) -> tuple[Path, int]:
     """A new locked directory for this process, and the descriptor that holds the lock.
 
-    The kernel drops the lock however the process ends, so leftovers of the dead can be told from the living.
+    The kernel drops the lock however the process ends, so leftovers of the dead can be told from the living. Were
+    locks not seen by another machine, it would take this one's for a leftover, and a write fail that nobody was told
+    had succeeded.
     """
     while True:
         directory = incoming / secrets.token_hex(8)
         directory.mkdir()
         try:
-            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+            descriptor = _lock_file(directory)
         except FileNotFoundError:
             continue  # another start took it for a leftover before it was locked
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if directory.is_dir():
+        if (directory / _LOCK_NAME).is_file():
             return directory, descriptor
         os.close(descriptor)
+
+
+def _lock_file(directory: Path) -> int:
+    """Opened for writing, as a lock on a network file system wants it."""
+    return os.open(directory / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o640)
 
 
 def _remove_dead_incoming(incoming: Path) -> None:
     """Remove half-written files whose process is gone; those were never acknowledged."""
     for directory in incoming.iterdir():
         try:
-            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+            descriptor = _lock_file(directory)
         except (FileNotFoundError, NotADirectoryError):
             continue  # another process was quicker, or a stray file that is not ours
         try:

@@ -1,13 +1,13 @@
-"""The ledger of deliveries and of the workers that are alive."""
+"""The ledger of deliveries."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import Connection, Engine, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from service.storage import schema
 from service.storage.database import reading, writing
@@ -126,65 +126,3 @@ class DeliveryLedger:
             rows = connection.execute(select(table.c.state, func.count()).group_by(table.c.state)).all()
         found: dict[str, int] = {row[0]: row[1] for row in rows}
         return {state: found.get(state.value, 0) for state in DeliveryState}
-
-
-class WorkerLedger:
-    """Heartbeats of workers, and who takes over from a dead one.
-
-    Each method is one transaction; failures raise `StorageUnavailable`.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def beat(self, executor_id: str, now: datetime) -> None:
-        """Say that this worker is alive."""
-        table = schema.heartbeats
-
-        def work(connection: Connection) -> None:
-            mine = table.c.executor_id == executor_id
-            # A worker that beats again takes its work back: it recovers its own at start.
-            alive = {"beat_at": now, "claimed_by": "", "claimed_at": None}
-            if connection.execute(update(table).where(mine).values(**alive)).rowcount == 0:
-                connection.execute(insert(table).values(executor_id=executor_id, **alive))
-
-        writing(self._engine, work)
-
-    def claim_dead(self, by: str, *, silent_for: timedelta, now: datetime) -> tuple[str, ...]:
-        """Claim workers that have been silent; each is given to one claimant only.
-
-        A claim that was not concluded with `forget` is open again after `silent_for`, so a
-        claimant that dies in between loses nothing.
-        """
-        table = schema.heartbeats
-        limit = now - silent_for
-
-        def work(connection: Connection) -> tuple[str, ...]:
-            open_ = (
-                (table.c.beat_at < limit)
-                & (table.c.executor_id != by)
-                & or_(table.c.claimed_by == "", table.c.claimed_by == by, table.c.claimed_at < limit)
-            )
-            claimed = []
-            for executor_id in connection.scalars(select(table.c.executor_id).where(open_)).all():
-                taken = update(table).where(open_, table.c.executor_id == executor_id)
-                if connection.execute(taken.values(claimed_by=by, claimed_at=now)).rowcount == 1:
-                    claimed.append(executor_id)
-            return tuple(sorted(claimed))
-
-        return writing(self._engine, work)
-
-    def forget(self, executor_id: str, *, by: str | None = None) -> None:
-        """Remove a worker: one that stops in good order, or (`by`) a dead one whose work was taken over."""
-        table = schema.heartbeats
-        condition = table.c.executor_id == executor_id
-        if by is not None:
-            condition &= table.c.claimed_by == by
-        writing(self._engine, lambda connection: connection.execute(delete(table).where(condition)))
-
-    def workers(self) -> dict[str, datetime]:
-        """Last heartbeat of every known worker."""
-        table = schema.heartbeats
-        with reading(self._engine) as connection:
-            rows = connection.execute(select(table.c.executor_id, table.c.beat_at)).all()
-        return {row.executor_id: row.beat_at for row in rows}

@@ -115,33 +115,34 @@ class KillRounds:
 
     def round(self) -> None:
         """One patient, killed `KILLS_A_ROUND` times; the service runs afterwards."""
-        patient = next(self._patients)
-        before = set(self._pacs.instances())
+        patient, before = self.begin()
         acknowledged: set[Path] = set()
         for moment in sorted(self._random.sample(_MOMENTS, KILLS_A_ROUND), key=_MOMENTS.index):
             self._kill_when(moment, patient, acknowledged)
             self._service.start()
-        self._send_the_rest(patient, acknowledged)
-        self._judge(patient, acknowledged, before)
-        self.tally.rounds += 1
-        self.tally.acknowledged += len(acknowledged)
+        self.send_the_rest(patient, acknowledged)
+        self.judge(patient, acknowledged, before)
+
+    def begin(self) -> tuple[Patient, set[str]]:
+        """The next patient, and what is in the PACS before."""
+        return next(self._patients), set(self._pacs.instances())
 
     # The moment
 
     def _kill_when(self, moment: str, patient: Patient, acknowledged: set[Path]) -> None:
         if moment == "receiving":
             files = [path for path in (*patient.baseline, *patient.delayed) if path not in acknowledged]
-            self._kill_while_sending(files, acknowledged)
+            self.kill_while_sending(files, acknowledged)
             return
-        self._send_the_rest(patient, acknowledged)
+        self.send_the_rest(patient, acknowledged)
         if moment == "received":
             time.sleep(self._random.uniform(0.0, 3.0))
         elif moment == "converting":
-            self._await(CaseState.RUNNING, CaseState.SENDING)
+            self.await_newest(CaseState.RUNNING, CaseState.SENDING)
             predicted = patient.outcome is CaseOutcome.PREDICTED
             time.sleep(self._random.uniform(0.0, _CONVERSION_S if predicted else 2.0))
         else:
-            self._await(CaseState.SENDING)
+            self.await_newest(CaseState.SENDING)
             time.sleep(self._random.uniform(0.0, _DELIVERY_S))
         case = self._newest()
         stands = "paired by nobody yet" if case is None else f"case {case.state}"
@@ -150,7 +151,8 @@ class KillRounds:
         self._service.kill()
         self.tally.kills[stands] += 1
 
-    def _kill_while_sending(self, files: Sequence[Path], acknowledged: set[Path]) -> None:
+    def kill_while_sending(self, files: Sequence[Path], acknowledged: set[Path]) -> None:
+        """Who receives is killed; what it acknowledged is added."""
         rows, spooled = self._recorded(), self._spooled()
         sender = self._sender(files)
         time.sleep(self._random.uniform(0.05, 2.5))
@@ -169,7 +171,7 @@ class KillRounds:
             where = "in an association, between two instances"
         self.tally.kills[where] += 1
 
-    def _await(self, *states: CaseState) -> None:
+    def await_newest(self, *states: CaseState) -> None:
         """Until the newest case is in one of these states, or beyond them."""
         give_up = time.monotonic() + _PATIENCE_S
         while time.monotonic() < give_up:
@@ -203,7 +205,8 @@ class KillRounds:
                 acknowledged.add(Path(path))
         return acknowledged
 
-    def _send_the_rest(self, patient: Patient, acknowledged: set[Path]) -> None:
+    def send_the_rest(self, patient: Patient, acknowledged: set[Path]) -> None:
+        """What is missing of both series; what was acknowledged is added."""
         for series in (patient.baseline, patient.delayed):
             missing = [path for path in series if path not in acknowledged]
             if missing:
@@ -221,7 +224,8 @@ class KillRounds:
     def _spooled(self) -> int:
         return sum(1 for _ in self._service.data.glob("spool/objects/*/*.dcm"))
 
-    def _judge(self, patient: Patient, acknowledged: set[Path], before: set[str]) -> None:
+    def judge(self, patient: Patient, acknowledged: set[Path], before: set[str]) -> None:
+        """Wait for the end, and compare what was acknowledged, recorded, made and sent."""
         wrong = self.tally.faults.append
         number = self.tally.rounds
         cases = self._service.await_cases(
@@ -243,6 +247,8 @@ class KillRounds:
         in_pacs = {str(d.SOPInstanceUID): sha256(d.PixelData).digest() for d in new}
         if not (len(new) == case.deliverable == len(results) and in_pacs == results):
             wrong(f"round {number}: {len(new)} objects in the PACS, {len(results)} results, {case.deliverable} to send")
+        self.tally.rounds += 1
+        self.tally.acknowledged += len(acknowledged)
 
     def _kept(self, acknowledged: set[Path]) -> set[Path]:
         ledger = self._service.ledger()

@@ -38,6 +38,10 @@ class ServiceProcess:
         Further variables.
     database
         URL of the ledger; SQLite in the data directory without one.
+    roles
+        What it does of what the service does.
+    data
+        The data directory, where it is shared.
     """
 
     def __init__(
@@ -47,16 +51,21 @@ class ServiceProcess:
         extra: str = "",
         environment: Mapping[str, str] = MappingProxyType({}),
         database: str = "",
+        *,
+        roles: tuple[str, ...] = ("listen", "work"),
+        data: Path | None = None,
     ) -> None:
         self._variables = environment
+        self._roles = roles
         self.root = root
         self.port, self.page_port = free_ports(2)
-        self.data = root / "csf24-data"
+        self.data = data or root / "csf24-data"
         self.config = root / "csf24.toml"
         self._database = database
         callers = [CALLING, *(ae_title for _, ae_title, _ in destinations)]
         lines = [
             f"[listener]\nport = {self.port}\ncalling_ae_titles = {json.dumps(callers)}",
+            f"[service]\nroles = {json.dumps(roles)}",
             f"[status_page]\nport = {self.page_port}",
             f"[storage]\ndirectory = {json.dumps(str(self.data))}\nmin_free_mb = 64\ndatabase = {json.dumps(database)}",
             *(
@@ -160,10 +169,11 @@ class ServiceProcess:
         assert self._process is not None
         assert self._process.poll() is None, "the process ended"
         try:
-            echo(
-                Peer(name="service", ae_title="CSF24", host="127.0.0.1", port=self.port),
-                LocalEntity(ae_title=CALLING, connect_timeout_s=1),
-            )
+            if "listen" in self._roles:
+                echo(
+                    Peer(name="service", ae_title="CSF24", host="127.0.0.1", port=self.port),
+                    LocalEntity(ae_title=CALLING, connect_timeout_s=1),
+                )
             self.get("/healthz")
         except (PeerUnavailable, urllib.error.URLError, ConnectionError):
             return False

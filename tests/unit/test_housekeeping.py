@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from service.app import released_times
 from service.cases import CaseOutcome, CaseState, case_id_for
 from service.config import load_config
 from service.dicom.pairing import pair
@@ -24,10 +23,12 @@ from service.housekeeping import Housekeeping
 from service.injection_file import InjectionFile
 from service.jobs.assembler import Assembler
 from service.jobs.memory_queue import MemoryQueue
-from service.jobs.recovery import SILENT_FOR, Sweeper
+from service.jobs.recovery import SILENT_FOR, Leadership, Sweeper
 from service.jobs.retry import RetryPolicy
+from service.presence import Presence
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
+from service.working import released_times
 from tests.builders.programs import wait_until
 from tests.builders.received import NOON, make_stored, series_uid, spool_one
 from tests.builders.scripted_steps import ScriptedSteps
@@ -67,12 +68,23 @@ class Site:
                 last_received=last_received,
             )
 
+        self.leadership = Leadership(self.ledger.leases, executor_id="here-0")
+        sweeper = Sweeper(self.ledger.workers, self.queue, executor_id="here-0")
+        self.presence = Presence(
+            self.ledger,
+            executor_id="here-0",
+            host="here",
+            roles=("work",),
+            duties=(self.leadership.renew, sweeper.tick),
+            now=lambda: self.now,
+        )
+        self.presence.tick(self.now)
         self.assembler = Assembler(self.ledger, self.queue, summarise=summarise, pair=pair_up, quiet=QUIET)
         self.housekeeping = Housekeeping(
             self.ledger,
             self.queue,
             assembler=self.assembler,
-            sweeper=Sweeper(self.ledger.workers, self.queue, executor_id="here-0"),
+            leadership=self.leadership,
             retention=self.ledger.retention(self.spool, received=timedelta(days=14), results=None),
             injection_file=self.file,
             now=lambda: self.now,
@@ -155,6 +167,7 @@ def test_a_patient_that_cannot_be_paired_stops_neither_heartbeat_nor_retries(
 
     monkeypatch.setattr(site.assembler, "tick", fail)
     with capture_logs() as logged:
+        site.presence.tick(LATER)
         site.housekeeping.turn(LATER)
     (entry,) = logged
     assert (entry["log_level"], entry["kind"]) == ("error", "ValueError")
@@ -205,7 +218,6 @@ def test_the_end_of_an_association_is_looked_at_at_once_and_stopping_ends_the_th
     site.start()
     site.now = LATER
     site.housekeeping.start()
-    wait_until(lambda: site.ledger.workers.claim_dead("x", silent_for=timedelta(0), now=LATER + QUIET) == ("here-0",))
     assert site.states() == []
     site.receive_pair()
     site.housekeeping.wake()

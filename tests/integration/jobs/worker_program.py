@@ -137,6 +137,7 @@ def main() -> int:
         ledger.workers, queue, executor_id=options.executor, silent_for=timedelta(seconds=options.silent_for)
     )
     while ledger.cases.unfinished():
+        ledger.workers.beat(options.executor, now())
         sweeper.tick(now())
         time.sleep(0.05)
     queue.stop(0)

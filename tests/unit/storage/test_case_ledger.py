@@ -149,10 +149,13 @@ def test_a_dead_worker_is_claimed_by_one_and_again_if_that_one_dies(ledger: Ledg
     much_later = later + timedelta(seconds=61)
     workers.beat("c", much_later)
     assert workers.claim_dead("c", silent_for=silent, now=much_later) == ("a", "b")
-    workers.forget("a", by="b")  # lost its claim
-    assert "a" in workers.workers()
-    workers.forget("a", by="c")
-    assert "a" not in workers.workers()
+    workers.taken_over("a", by="b", now=much_later)  # lost its claim
+    assert {worker.executor_id: worker.taken_over_at for worker in workers.all()}["a"] is None
+    workers.taken_over("a", by="c", now=much_later)
+    assert {worker.executor_id: worker.taken_over_at for worker in workers.all()}["a"] == much_later
+    assert "a" not in workers.claim_dead("b", silent_for=silent, now=much_later + 10 * silent)
+    workers.claim_dead("b", silent_for=silent, now=much_later + timedelta(days=8))
+    assert "a" not in [worker.executor_id for worker in workers.all()]
 
 
 def test_a_worker_that_beats_again_is_not_dead(ledger: Ledger) -> None:
@@ -160,8 +163,48 @@ def test_a_worker_that_beats_again_is_not_dead(ledger: Ledger) -> None:
     later = NOON + timedelta(seconds=61)
     assert ledger.workers.claim_dead("b", silent_for=timedelta(seconds=60), now=later) == ("a",)
     ledger.workers.beat("a", later)
-    ledger.workers.forget("a", by="b")
-    assert "a" in ledger.workers.workers()
+    ledger.workers.taken_over("a", by="b", now=later)
+    assert [worker.taken_over_at for worker in ledger.workers.all()] == [None]
+
+
+def test_the_work_of_one_that_left_is_for_others_at_once_and_it_is_forgotten(ledger: Ledger) -> None:
+    ledger.workers.beat("a", NOON, host="h", roles=("work",))
+    ledger.workers.leave("a")
+    assert ledger.workers.all() == ()
+    assert ledger.workers.claim_dead("b", silent_for=timedelta(seconds=60), now=NOON) == ("a",)
+    ledger.workers.taken_over("a", by="b", now=NOON)
+    ledger.workers.beat("a", NOON, host="h", roles=("work",))
+    (worker,) = ledger.workers.all()
+    assert (worker.host, worker.roles, worker.taken_over_at) == ("h", ("work",), None)
+
+
+def test_a_lease_is_one_holder_s_until_it_lapses_or_is_given_up(ledger: Ledger) -> None:
+    lasting = timedelta(seconds=30)
+
+    def take(holder: str, seconds: float) -> bool:
+        return ledger.leases.take("leader", holder, lasting=lasting, now=NOON + timedelta(seconds=seconds))
+
+    assert [take("a", 0), take("b", 1), take("a", 20), take("b", 49), take("b", 50), take("a", 51)] == [
+        True, False, True, False, True, False,
+    ]  # fmt: skip
+    ledger.leases.give_up("a")
+    assert not take("a", 52)
+    ledger.leases.give_up("b")
+    assert take("a", 53)
+
+
+def test_a_commitment_report_waits_for_who_asked(ledger: Ledger) -> None:
+    box = ledger.commitments
+    assert not box.put("1.2", "{}")
+    box.expect("1.2", NOON)
+    assert box.report("1.2") is None
+    assert box.put("1.2", "first") and box.put("1.2", "second")
+    assert box.report("1.2") == "first"
+    box.forget("1.2")
+    assert box.report("1.2") is None
+    box.expect("1.3", NOON)
+    box.expect("1.4", NOON + timedelta(days=8))
+    assert not box.put("1.3", "{}")
 
 
 def test_settings_outlive_the_process(ledger: Ledger) -> None:
