@@ -7,6 +7,8 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -117,6 +119,27 @@ def show(case_id: CaseId, *, config: ConfigFile = None, as_json: AsJson = False)
     console.print()
     for event in events:
         console.print(f"{event.at:%Y-%m-%d %H:%M:%S}Z  {event.kind:12} {event.text}", markup=False, highlight=False)
+
+
+@app.command(name="follow-ups")
+def follow_ups(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Predictions held against scans that were acquired at their time; errors in units of orbital fat signal."""
+    from service.follow_up_view import follow_up_view
+
+    with _opened(config) as (_, ledger):
+        views = [follow_up_view(row) for row in ledger.follow_ups.all()]
+    if as_json:
+        typer.echo(json.dumps([asdict(view) for view in views], indent=2, default=datetime.isoformat))
+        return
+    columns = ("hours", "state", "error in fluid", "of the delayed scan", "bias", "scanner")
+    table = Table(Column("case", no_wrap=True), *columns, box=box.SIMPLE_HEAD)
+    for view in views:
+        fluid = view.region("fluid")
+        figures = (f"{v:.3f}" for v in (fluid.error, fluid.persistence_error, fluid.bias)) if fluid else ("", "", "")
+        state = " ".join((view.state, *(reason.code for reason in view.reasons)))
+        simulated = " (SIMULATED patient)" if view.simulated_patient else ""
+        table.add_row(view.case_id, f"{view.hours:.1f}", state, *figures, view.scanner + simulated)
+    Console().print(table if views else "no scan of the predicted time has come yet")
 
 
 @app.command()

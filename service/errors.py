@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -88,3 +89,8 @@ class PeerUnavailable(RetryableError):
 
 class StorageUnavailable(RetryableError):
     """The disk is full or the ledger cannot be reached."""
+
+
+def places_of(fault: BaseException) -> list[str]:
+    """Where an unexpected error came from, ``file:line``; its message may quote header values and is not logged."""
+    return [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(fault.__traceback__)]

@@ -15,6 +15,7 @@ from service.case_pictures import CasePictures
 from service.cases import Case, CaseOutcome, CaseState
 from service.dicom.records import InstanceHeader
 from service.errors import PeerUnavailable, StorageUnavailable
+from service.follow_up_view import follow_up_view
 from service.jobs.recovery import SILENT_FOR
 from service.monitoring import report_facts
 from service.monitoring.snapshot import (
@@ -115,6 +116,7 @@ class StatusSource:
         try:
             counts, machines = self._ledger.counts(), self._machines(parts.taken_at)
             cases = tuple(self._brief(case) for case in self._shown())
+            follow_ups = tuple(follow_up_view(row) for row in self._ledger.follow_ups.all())
         except StorageUnavailable as fault:
             return replace(parts, ledger_problem=str(fault))
         figures = LedgerFigures(
@@ -127,7 +129,7 @@ class StatusSource:
             refused=counts.refused,
             deliveries={state.value: n for state, n in counts.deliveries.items()},
         )
-        return replace(parts, ledger=figures, cases=cases, machines=machines)
+        return replace(parts, ledger=figures, cases=cases, machines=machines, follow_ups=follow_ups)
 
     def _machines(self, now: datetime) -> tuple[MachineView, ...]:
         told = self._ledger.clock(now)
@@ -146,7 +148,7 @@ class StatusSource:
             case = self._ledger.cases.case(case_id)
         except UnknownCase:
             return None
-        report = self._report(case)
+        report, follow_up = self._report(case), self._ledger.follow_ups.of(case_id)
         return CaseView(
             case=case,
             retrying=self._ledger.cases.is_retrying(case_id),
@@ -159,6 +161,7 @@ class StatusSource:
             checks=report_facts.checks(report),
             browsing=self._browsing(case),
             simulated_patient=report.get("simulated_patient") is True,
+            follow_up=follow_up_view(follow_up) if follow_up else None,
         )
 
     def picture(self, case_id: str) -> bytes | None:

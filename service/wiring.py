@@ -15,6 +15,7 @@ from service.dicom.facts import OutputSelection
 from service.dicom.injection import InjectionTimes, read_injection_table
 from service.dicom.policy import HoursWindow, PairingPolicy
 from service.errors import ConfigError, ModelError
+from service.follow_up import FollowUpJudge
 from service.inference.manifest import check_served
 from service.inference.onnx import OnnxPredictor, bundled_models_path, find_models, load_predictor, verify_parity
 from service.monitoring.access import Access, LogIn, Open, Proxied
@@ -22,6 +23,9 @@ from service.monitoring.server import TlsFiles
 from service.monitoring.users_file import UsersFile
 from service.network.peers import LocalEntity, Peer
 from service.network.tls import client_context
+
+FOLLOW_UP_WINDOW = "24 h"
+"""The time that served models predict (`check_served`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +107,13 @@ def converter_with(config: Config, predictor: OnnxPredictor) -> Converter:
     )
 
 
+def follow_up_judge(config: Config, predictor: OnnxPredictor) -> FollowUpJudge:
+    """What holds predictions against later scans."""
+    return FollowUpJudge(
+        predictor, policy=pairing_policy(config), fallback=config.normalisation.fallback, clock=time.perf_counter
+    )
+
+
 def pairing_policy(config: Config) -> PairingPolicy:
     """The site's rules for pairs."""
     pairing = config.pairing
@@ -110,6 +121,7 @@ def pairing_policy(config: Config) -> PairingPolicy:
     return PairingPolicy(
         delayed=_window(pairing.delayed_window, pairing.delayed),
         baseline=_window("baseline", windows["baseline"]),
+        follow_up=_window(FOLLOW_UP_WINDOW, windows[FOLLOW_UP_WINDOW]),
         time_points=tuple(
             _window(name, window)
             for name, window in windows.items()

@@ -11,6 +11,7 @@ import structlog
 
 from service.auditing import Auditor
 from service.cases import Case, CaseState
+from service.comparing import Comparing
 from service.config import Config
 from service.delivery import Delivery
 from service.dicom.pairing import pair
@@ -22,6 +23,7 @@ from service.inference.onnx import OnnxPredictor
 from service.injection_file import InjectionFile
 from service.jobs.assembler import Assembler
 from service.jobs.dbos_queue import DbosQueue
+from service.jobs.follow_ups import FollowUps
 from service.jobs.reception import Receiver
 from service.jobs.recovery import Leadership, Sweeper
 from service.jobs.spool_conversion import SpoolConversion
@@ -31,7 +33,7 @@ from service.network.storage_scp import Receive
 from service.presence import Duty
 from service.priors import Priors
 from service.stores import Stores
-from service.wiring import converter_with, pairing_policy
+from service.wiring import converter_with, follow_up_judge, pairing_policy
 
 _log = structlog.get_logger()
 
@@ -88,6 +90,7 @@ class Working:
             now=self._now,
         )
         self._housekeeping = self._housekeeper(parts.stores)
+        self._comparing = self._comparer(parts)
 
     @property
     def duties(self) -> tuple[Duty, ...]:
@@ -106,6 +109,8 @@ class Working:
         self._housekeeping.start()
         workings.callback(self._priors.stop, stop_s)
         self._priors.start()
+        workings.callback(self._comparing.stop, stop_s)
+        self._comparing.start()
 
     def wake(self) -> None:
         """Something arrived."""
@@ -145,6 +150,22 @@ class Working:
             recover=self._recover,
             now=self._now,
         )
+
+    def _comparer(self, parts: WorkingParts) -> Comparing:
+        follow_ups = FollowUps(
+            self._ledger,
+            parts.stores.spool,
+            follow_up_judge(self._config, parts.predictor),
+            quiet=timedelta(seconds=self._config.pairing.quiet_seconds),
+            now=self._now,
+        )
+        return Comparing(follow_ups, free=self._nothing_waits, now=self._now)
+
+    def _nothing_waits(self) -> bool:
+        if not self.leadership.held:
+            return False
+        counts = self._ledger.cases.counts()
+        return not (counts[CaseState.QUEUED] or counts[CaseState.RUNNING])
 
     def _recover(self) -> None:
         recovered = self._receiver.recover()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 
 from service.dicom.candidates import Candidate, Injection, TimeLine
+from service.dicom.completeness import completeness
 from service.dicom.injection import HOW_TO_SUPPLY_THE_TIME, unused_contrast_start
 from service.dicom.pair_check import PairCheck, check_pair, outside_window
 from service.dicom.policy import PairingPolicy
@@ -40,6 +41,8 @@ class Match:
         All that it is about, in order of acquisition.
     baseline, delayed
         As far as they are clear.
+    follow_up, follow_up_hours
+        Of a pair: the scan of the time that is predicted.
     """
 
     kind: MatchKind
@@ -49,6 +52,8 @@ class Match:
     delayed: SeriesSummary | None = None
     injection: datetime | None = None
     hours: float | None = None
+    follow_up: SeriesSummary | None = None
+    follow_up_hours: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +64,11 @@ class _Pair:
 
     @property
     def obstacles(self) -> tuple[Reason, ...]:
-        return tuple(reason for reason in self.check.rejections if reason.code not in _KNOWN_OTHERWISE)
+        return _obstacles(self.check)
+
+
+def _obstacles(check: PairCheck) -> tuple[Reason, ...]:
+    return tuple(reason for reason in check.rejections if reason.code not in _KNOWN_OTHERWISE)
 
 
 def match(line: TimeLine, policy: PairingPolicy) -> tuple[Match, ...]:
@@ -73,7 +82,7 @@ def _around(injection: Injection, line: TimeLine, policy: PairingPolicy) -> Matc
     after = [c for c in line.candidates if injection.covers(c)]
     delayed = [c for c in after if c.hours is not None and policy.delayed.contains(c.hours, policy.warn_tolerance_h)]
     if before and delayed:
-        return _choose(_pairs(before, delayed, policy), policy)
+        return _followed_up(_choose(_pairs(before, delayed, policy), policy), after, policy)
     if delayed:
         return _baseline_missing(injection, delayed, line, policy)
     if before:
@@ -127,6 +136,25 @@ def _choose(pairs: Sequence[_Pair], policy: PairingPolicy) -> Match:
         injection=only.delayed.injection if only else None,
         hours=only.check.hours_after_injection if only else None,
     )
+
+
+def _followed_up(found: Match, after: Sequence[Candidate], policy: PairingPolicy) -> Match:
+    """With the whole scan nearest to the middle of the follow-up's window that was acquired as the baseline was."""
+    window = policy.follow_up
+    if window is None or found.kind is not MatchKind.PAIR or found.baseline is None:
+        return found
+    then = replace(policy, delayed=window)
+    sound = [
+        c
+        for c in after
+        if c.hours is not None
+        and window.contains(c.hours)
+        and completeness(c.summary).state != "open"
+        and not _obstacles(check_pair(found.baseline, c.summary, injection_time=c.injection, policy=then))
+    ]
+    middle = (window.earliest_h + window.latest_h) / 2
+    best = min(sound, key=lambda c: (abs((c.hours or 0.0) - middle), c.summary.series_instance_uid), default=None)
+    return replace(found, follow_up=best.summary, follow_up_hours=best.hours) if best else found
 
 
 def _preferring(pairs: list[_Pair], wanted: Callable[[_Pair], bool]) -> list[_Pair]:

@@ -130,6 +130,8 @@ class _Desk:
                 injection_time=found.injection,
                 hours_after_injection=found.hours,
                 wait=wait_for_pair(found.baseline, found.delayed),
+                follow_up_series_uid=found.follow_up.series_instance_uid if found.follow_up else "",
+                follow_up_hours=found.follow_up_hours,
             )
         return Held(
             series_uids=uids,

@@ -38,6 +38,8 @@ class PairingPolicy:
     ----------
     delayed, baseline
         When the two series must have been acquired.
+    follow_up
+        When a scan must have been acquired that a prediction is held against; None = none is looked for.
     time_points
         The protocol's other time points; they only give names to what was found outside `delayed`.
     warn_tolerance_h
@@ -57,6 +59,7 @@ class PairingPolicy:
 
     delayed: HoursWindow = HoursWindow(name="1-2 h", earliest_h=1.0, latest_h=2.0)
     baseline: HoursWindow = HoursWindow(name="baseline", earliest_h=-720.0, latest_h=0.0)
+    follow_up: HoursWindow | None = HoursWindow(name="24 h", earliest_h=20.0, latest_h=28.0)
     time_points: tuple[HoursWindow, ...] = ()
     warn_tolerance_h: float = 0.0
     repetition_time_tolerance: float = 0.10

@@ -19,6 +19,9 @@ class Paired:
         How long nothing more of either series may arrive before the pair is taken as whole: zero when
         counts say so, short when both slice grids are closed and agree, None (the listener's quiet time)
         when nothing in the headers can tell.
+    follow_up_series_uid, follow_up_hours
+        The scan that was acquired at the time which is predicted, and when that was after the injection; empty and None
+        without one.
     """
 
     baseline_series_uid: str
@@ -26,6 +29,8 @@ class Paired:
     injection_time: datetime | None
     hours_after_injection: float | None
     wait: timedelta | None = None
+    follow_up_series_uid: str = ""
+    follow_up_hours: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

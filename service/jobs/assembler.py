@@ -171,7 +171,7 @@ class Assembler:
         uids = (found.baseline_series_uid, found.delayed_series_uid)
         conflicts = sum(by_uid[uid].n_conflicts for uid in uids)
         reasons = (_conflict_reason(conflicts),) if conflicts else ()
-        return self._ledger.cases.open(
+        case = self._ledger.cases.open(
             case_id_for(*uids),
             state=CaseState.HELD if conflicts else CaseState.QUEUED,
             patient_key=patient_key,
@@ -182,6 +182,15 @@ class Assembler:
             reasons=reasons,
             now=now,
         )
+        if found.follow_up_series_uid and found.follow_up_hours is not None:
+            self._ledger.follow_ups.want(
+                case.case_id,
+                found.follow_up_series_uid,
+                hours=found.follow_up_hours,
+                instances=by_uid[found.follow_up_series_uid].n_instances,
+                now=now,
+            )
+        return case
 
     def _hold(self, held: Held | Unpairable, patient_key: str, now: datetime) -> Case | None:
         consumed = self._ledger.cases.consumers(held.series_uids)

@@ -6,7 +6,6 @@ What a step returns to the workflow is recorded by the engine and must be plain 
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from threading import Event
@@ -14,7 +13,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from service.errors import InputRefused, PermanentError, Reason, RetryableError
+from service.errors import InputRefused, PermanentError, Reason, RetryableError, places_of
 from service.jobs.port import CaseSteps, CaseSuperseded
 from service.jobs.retry import RetryPolicy, persist
 
@@ -121,10 +120,9 @@ class CaseWorkflow:
         except PermanentError as fault:
             return {"reasons": [asdict(_reason(fault))]}
         except Exception as fault:  # noqa: BLE001  # border to the engine: a bug fails its case, not the worker
-            # The message may quote header values, so only the kind and the place are logged.
-            places = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(fault.__traceback__)]
-            _log.error("unexpected error in a step", case_id=case_id, kind=type(fault).__name__, places=places)
-            message = f"an unexpected {type(fault).__name__} ended the step; the service log has the place"
+            kind = type(fault).__name__
+            _log.error("unexpected error in a step", case_id=case_id, kind=kind, places=places_of(fault))
+            message = f"an unexpected {kind} ended the step; the service log has the place"
             return {"reasons": [asdict(Reason(code="INTERNAL_ERROR", message=message))]}
 
 

@@ -6,7 +6,8 @@ All but what was refused is a gauge: retention removes rows, so what the ledger 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -16,7 +17,8 @@ from prometheus_client.registry import Collector
 from service import __version__
 from service.cases import CaseState
 from service.monitoring.readiness import not_ready
-from service.monitoring.snapshot import CaseView, LedgerFigures, StatusSnapshot
+from service.monitoring.snapshot import CaseView, FollowUpView, LedgerFigures, StatusSnapshot
+from service.monitoring.trends import trends
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -43,6 +45,7 @@ class _Snapshot(Collector):
         if snapshot.ledger is not None:
             yield from _ledger(snapshot.ledger)
             yield _stage_seconds(snapshot.cases)
+            yield from _follow_ups(snapshot.follow_ups)
 
 
 def _identity(snapshot: StatusSnapshot) -> Iterator[Metric]:
@@ -120,6 +123,21 @@ def _stage_seconds(views: Iterable[CaseView]) -> Metric:
         family.add_metric([stage, "p90"], values[math.ceil(0.9 * len(values)) - 1])
         family.add_metric([stage, "max"], values[-1])
     return family
+
+
+def _follow_ups(views: Sequence[FollowUpView]) -> Iterator[Metric]:
+    states = Counter(view.state for view in views)
+    documentation = "Scans acquired at the predicted time, by what came of comparing them."
+    yield _by("csf24_follow_ups", documentation, "state", states)
+    family = GaugeMetricFamily(
+        "csf24_follow_up_error",
+        "Median error in fluid of predictions, and of the delayed scan in their place, in units of orbital fat signal.",
+        labels=["scanner", "model", "of"],
+    )
+    for trend in trends(views):
+        family.add_metric([trend.scanner, trend.model, "prediction"], trend.error)
+        family.add_metric([trend.scanner, trend.model, "delayed scan"], trend.persistence_error)
+    yield family
 
 
 def _one(name: str, documentation: str, value: float) -> Metric:

@@ -20,6 +20,7 @@ from service.monitoring.snapshot import (
     StatusSnapshot,
 )
 from service.monitoring.templating import environment
+from service.monitoring.trends import trends
 
 _S = CaseState
 _ATTENTION = (_S.HELD, _S.FAILED)
@@ -161,6 +162,17 @@ def render_case(
         rejected=[check for check in view.checks if check.verdict == "reject"],
         warned=[check for check in view.checks if check.verdict == "warn"],
         picture_text=_PICTURE_OF_PREDICTION if view.case.outcome is CaseOutcome.PREDICTED else _PICTURE_OF_REFUSAL,
+    )
+
+
+def render_trends(snapshot: StatusSnapshot, *, visitor: Visitor = ANYBODY) -> str:
+    """How predictions did against scans that were acquired at their time."""
+    views = snapshot.follow_ups
+    return _ENVIRONMENT.get_template("trends.html").render(
+        trends=trends(views),
+        open=sum(view.state == "wanted" for view in views),
+        not_compared=[view for view in reversed(views) if view.state in ("refused", "failed")],
+        visitor=visitor,
     )
 
 

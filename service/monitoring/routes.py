@@ -104,6 +104,7 @@ class Routes:
         pages = Starlette(
             routes=[
                 Route("/", self.status),
+                Route("/trends", self.trends),
                 Route("/cases/{case_id}", self.case),
                 Route("/cases/{case_id}/preview.png", self.preview),
                 Route("/cases/{case_id}/sections/{view}/{plane}/{index:int}.png", self.section),
@@ -129,6 +130,10 @@ class Routes:
                 show=request.query_params.get("show", ""),
             )
         )
+
+    def trends(self, request: Request) -> Response:
+        """How predictions did against scans that were acquired later."""
+        return HTMLResponse(page.render_trends(self._sources.snapshot(), visitor=visitor_of(request)))
 
     def case(self, request: Request) -> Response:
         """One case."""

@@ -91,6 +91,52 @@ class SectionRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RegionErrorView:
+    """How a prediction did in one region, in units of orbital fat signal; `persistence_error` is the delayed scan's."""
+
+    name: str
+    error: float
+    persistence_error: float
+    bias: float
+    increase: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowUpView:
+    """The scan acquired at the time that was predicted, and how the prediction did against it.
+
+    Attributes
+    ----------
+    state
+        ``wanted`` (not compared yet), ``judged``, ``refused`` or ``failed``.
+    scanner, model
+        Empty unless judged.
+    coverage
+        Share of voxels inside the predicted interval; None for a model without one.
+    """
+
+    case_id: str
+    state: str
+    hours: float
+    wanted_at: datetime
+    judged_at: datetime | None = None
+    scanner: str = ""
+    model: str = ""
+    regions: tuple[RegionErrorView, ...] = ()
+    coverage: float | None = None
+    index_predicted: float | None = None
+    index_acquired: float | None = None
+    grade_predicted: str = ""
+    grade_acquired: str = ""
+    reasons: tuple[Reason, ...] = ()
+    simulated_patient: bool = False
+
+    def region(self, name: str) -> RegionErrorView | None:
+        """Of that name, if the prediction covers it."""
+        return next((region for region in self.regions if region.name == name), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CaseView:
     """A case with what is known beside the ledger's row.
 
@@ -110,6 +156,8 @@ class CaseView:
         None when there are no volumes to leaf through.
     simulated_patient
         The scans are our simulator's; no patient exists.
+    follow_up
+        None while no scan of the predicted time has come.
     """
 
     case: Case
@@ -123,6 +171,7 @@ class CaseView:
     checks: tuple[CheckView, ...] = ()
     browsing: BrowsingView | None = None
     simulated_patient: bool = False
+    follow_up: FollowUpView | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,6 +301,8 @@ class StatusSnapshot:
         None while the ledger cannot be reached; `ledger_problem` then says why.
     cases
         Every case that is not finished, and the newest predicted, refused and discarded ones; newest change first.
+    follow_ups
+        Scans acquired at the time that was predicted, the first that came first.
     associations
         Open at the listener now.
     audit_lost
@@ -275,3 +326,4 @@ class StatusSnapshot:
     ledger: LedgerFigures | None = None
     ledger_problem: str = ""
     cases: tuple[CaseView, ...] = ()
+    follow_ups: tuple[FollowUpView, ...] = ()

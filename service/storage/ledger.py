@@ -12,6 +12,7 @@ from service.storage import schema
 from service.storage.case_ledger import CaseLedger
 from service.storage.commitment_ledger import CommitmentLedger
 from service.storage.database import connect, migrate, reading, writing
+from service.storage.follow_up_ledger import FollowUpLedger
 from service.storage.instance_ledger import InstanceLedger
 from service.storage.retention import Retention
 from service.storage.spool import Spool
@@ -38,7 +39,7 @@ class Ledger:
 
     Attributes
     ----------
-    instances, cases, deliveries, commitments, workers, leases
+    instances, cases, deliveries, follow_ups, commitments, workers, leases
         Each method of these is one transaction and raises `StorageUnavailable` when it fails.
     """
 
@@ -47,6 +48,7 @@ class Ledger:
         self.instances = InstanceLedger(engine)
         self.cases = CaseLedger(engine)
         self.deliveries = DeliveryLedger(engine)
+        self.follow_ups = FollowUpLedger(engine)
         self.commitments = CommitmentLedger(engine)
         self.workers = WorkerLedger(engine)
         self.leases = LeaseLedger(engine)

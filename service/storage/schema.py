@@ -146,6 +146,24 @@ deliveries = Table(
     Column("updated_at", Instant, nullable=False),
 )
 
+follow_ups = Table(
+    "follow_ups",
+    metadata,
+    Column("case_id", CASE_ID, ForeignKey("cases.case_id"), primary_key=True),
+    Column("series_uid", UID, nullable=False),
+    Column("hours", Float, nullable=False),  # after the injection
+    Column("instances", Integer, nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("attempts", Integer, nullable=False),
+    Column("revision", Integer),  # of the case, when it was judged
+    Column("scanner", String(128), nullable=False),
+    Column("model", String(128), nullable=False),
+    Column("figures", Text, nullable=False),  # JSON
+    Column("reasons", Text, nullable=False),  # JSON list of Reason
+    Column("wanted_at", Instant, nullable=False),
+    Column("judged_at", Instant),
+)
+
 heartbeats = Table(
     "heartbeats",
     metadata,

@@ -52,6 +52,18 @@ def delayed_series(
     return classic_series(head_after(), **{**given, **options})
 
 
+@cache
+def head_next_day() -> Volume:
+    """The same head 24 h after the injection, in another place and with another gain: tracer all around the brain."""
+    head = Head(noise=0.02, seed=6, tracer={"basal": 0.25, "sas": 0.3, "ventricles": 0.1}, gain=1300.0)
+    return _whole(head_volume(head, default_grid(1.5), RigidTransform.from_euler((-3.0, 2.0, 1.0), (1.0, 3.0, -2.0))))
+
+
+def next_day_series(patient: str = "P1", **options: object) -> list[Dataset]:
+    given = {"patient_id": patient, "study": 2, "series": 3, "acquired_at": INJECTED_AT + timedelta(hours=24)}
+    return classic_series(head_next_day(), **{**given, **options})
+
+
 def write(datasets: Sequence[Dataset], folder: Path) -> list[Path]:
     """One file an instance, ``0000.dcm`` onwards."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -12,9 +13,19 @@ from pydicom.dataset import Dataset
 
 from service.cases import CaseState, case_id_for
 from service.dicom.headers import parse_header
+from service.dicom.injection import InjectionTimes
+from service.dicom.pairing import pair
+from service.dicom.policy import PairingPolicy
+from service.dicom.records import SeriesSummary
+from service.dicom.summaries import summarise
 from service.errors import Reason
+from service.follow_up import FollowUpJudge
 from service.imaging.volume import Volume
+from service.jobs.assembler import QUIET, Assembler
+from service.jobs.follow_ups import FollowUps
+from service.jobs.memory_queue import MemoryQueue
 from service.jobs.reception import Arrival, Receiver
+from service.jobs.retry import RetryPolicy
 from service.jobs.spool_conversion import SpoolConversion
 from service.jobs.steps import LedgerCaseSteps
 from service.monitoring.snapshot import DiskView, StatusSnapshot
@@ -22,7 +33,7 @@ from service.status import StatusSource
 from service.storage.ledger import Ledger
 from service.storage.part10 import split_file
 from service.storage.spool import Spool
-from tests.builders.conversions import converter
+from tests.builders.conversions import converter, shipped_model
 from tests.builders.dicom import classic_series, make_uid, to_bytes
 from tests.builders.heads import Head, default_grid, head_volume
 from tests.builders.patients import (
@@ -31,8 +42,10 @@ from tests.builders.patients import (
     MOVED,
     baseline_series,
     delayed_series,
+    next_day_series,
     unpack_shipped,
 )
+from tests.builders.scripted_steps import ScriptedSteps
 from tests.builders.status import snapshot
 
 OPENED_AT = datetime.fromisoformat("2026-09-10T13:00:00+00:00")
@@ -165,6 +178,37 @@ class Ward:
         self.now += timedelta(seconds=9)
         steps.close(case_id, 1)
         return case_id
+
+    def follow_up(self, patient: str = "P9") -> str:
+        """A drawn patient with a prediction, whose scan of the next day comes and is compared; the case id."""
+        uids = [self.receive_datasets(series) for series in (baseline_series(patient), delayed_series(patient))]
+        self.pair_up()
+        self.convert(*uids)
+        self.receive_datasets(next_day_series(patient))
+        self.now += timedelta(minutes=5)
+        self.pair_up()
+        judge = FollowUpJudge(shipped_model(), policy=PairingPolicy(), fallback="none", clock=time.perf_counter)
+        FollowUps(self.ledger, self.spool, judge, quiet=QUIET, now=lambda: self.now).tick()
+        return case_id_for(*uids)
+
+    def compared(self, case_id: str) -> None:
+        """Say that a scan of the next day came and was compared."""
+        region = {"voxels": 9, "error": 0.05, "persistence_error": 0.2, "bias": -0.01, "increase": 0.3}
+        self.ledger.follow_ups.want(case_id, make_uid(case_id), hours=24.0, instances=1, now=self.now)
+        figures = {"regions": {"fluid": region}, "coverage": 0.9, "simulated_patient": True}
+        self.ledger.follow_ups.judged(
+            case_id, 1, scanner="SIMULATOR", model="volume3d 0.1.0", figures=figures, now=self.now
+        )
+
+    def pair_up(self) -> None:
+        """What has come since the last time, by the default rules; nothing is converted."""
+
+        def decide(series: Sequence[SeriesSummary], now: datetime, **arrivals: Mapping[str, datetime]) -> object:
+            return pair(series, now, policy=PairingPolicy(), injection_times=InjectionTimes(), **arrivals)
+
+        queue = MemoryQueue(ScriptedSteps(), policy=RetryPolicy())
+        self.now += QUIET
+        Assembler(self.ledger, queue, summarise=summarise, pair=decide, quiet=QUIET).tick(self.now)
 
     def _parts(self, disk: DiskView) -> StatusSnapshot:
         return replace(snapshot(), disk=disk, taken_at=self.now, ledger=None, cases=())

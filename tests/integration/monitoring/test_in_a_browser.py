@@ -38,6 +38,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     root = tmp_path_factory.mktemp("site")
     ward = Ward(root / "data")
     predicted, refused, held = ward.predicted(), ward.refused(), ward.held()
+    ward.compared(predicted)
     set_user(root / "users", "anna", Role.ACT, PASSWORD)
 
     def now() -> datetime:
@@ -95,7 +96,7 @@ def test_no_page_has_anything_that_axe_core_objects_to(page: Page, site: Site, b
     failed = site.ward.failed(7)
     found = {}
     paths = ["/?refresh=off", *(f"/cases/{case}" for case in (site.predicted, site.refused, site.held, failed))]
-    for path in (*paths, f"/cases/{failed}/discard", "/cases/c0000000000ff"):
+    for path in (*paths, f"/cases/{failed}/discard", "/cases/c0000000000ff", "/trends"):
         page.goto(site.url + path)
         found[path] = violations(page)
     stranger = browser.new_context().new_page()

@@ -17,11 +17,12 @@ from tests.builders.received import NOON, series_uid
 from tests.builders.t1_series import INJECTION, N_SLICES, after, t1_series
 
 POLICY = PairingPolicy(
+    follow_up=None,  # which scan of the next day it is has tests of its own
     time_points=(
         HoursWindow(name="3-5 h", earliest_h=3.0, latest_h=5.0),
         HoursWindow(name="24 h", earliest_h=20.0, latest_h=28.0),
         HoursWindow(name="29 d", earliest_h=648.0, latest_h=744.0),
-    )
+    ),
 )
 TOLD = InjectionTimes(table={"P1": (TableEntry(injection_time=INJECTION),)})
 NOT_TOLD = InjectionTimes()

@@ -242,3 +242,18 @@ def test_a_missing_series_is_asked_for_again_at_its_time(bench: Bench) -> None:
         assert bench.assembler.tick(seconds(at)) == ()
     (case,) = bench.assembler.tick(seconds(3601))
     assert (case.state, case.baseline_series_uid, case.delayed_series_uid) == (CaseState.HELD, ONE, "")
+
+
+def test_a_scan_of_the_next_day_is_noted_for_its_case_and_again_when_it_grows(bench: Bench) -> None:
+    followed = replace(FOUND, follow_up_series_uid=THREE, follow_up_hours=24.0)
+    bench.decide = lambda uids: [followed if THREE in uids else FOUND]
+    bench.receive(1)
+    bench.receive(2)
+    bench.assembler.tick(seconds(30))
+    assert bench.ledger.follow_ups.all() == ()
+    for number in (1, 2):
+        bench.receive(3, number, at=seconds(90_000))
+        bench.assembler.tick(seconds(90_001 + number))
+        (found,) = bench.ledger.follow_ups.all()
+        assert (found.case_id, found.series_uid, found.instances) == (CASE, THREE, number)
+    assert bench.waiting == 1
