@@ -29,7 +29,7 @@ Clock = Callable[[], float]
 Fallback = Literal["none", "white_matter"]
 _NO_USABLE_FAT = frozenset({"FAT_NOT_FOUND", "FAT_SMALL", "FAT_VARIABLE", "FAT_ASYMMETRIC", "FAT_NOT_BRIGHT"})
 """With these another reference may do; not where fat says that the two scans were acquired otherwise."""
-_BY_TRACER = frozenset({"FAT_DRIFT", "NOT_THE_SAME_HEAD", "STRUCTURE_DIFFERS"})
+_BY_TRACER = frozenset({"FAT_DRIFT", "NOT_THE_SAME_HEAD", "STRUCTURE_DIFFERS", "PART_DISPLACED"})
 """They compare tissue and its fine structure, which tracer itself has brightened some hours later."""
 
 
@@ -111,7 +111,7 @@ def examine(baseline: Volume, delayed: Volume, course: Examination) -> ExaminedP
             check_contrast(aligned.before, anatomy)
             + check_scan(baseline, aligned.before, anatomy, series="baseline")
             + check_scan(delayed, aligned.after, anatomy, transform=registration.transform, series="delayed")
-            + check_registration(registration, aligned, anatomy, delayed.grid)
+            + check_registration(registration, aligned, anatomy, baseline=baseline, delayed=delayed)
         )
     reference = course.reference = _reference(baseline, delayed, aligned, course)
     with course.stage("checks"):
@@ -184,7 +184,7 @@ def _outlined(baseline: Volume, course: Examination) -> Anatomy:
 def examine_later(baseline: AlignedScan, later: Volume, anatomy: Anatomy, course: Examination) -> AlignedScan:
     """Register, normalise and check a further scan of a patient whose pair passed: the answer that training wants.
 
-    The checks are those of the pair, but whether tracer is in the basal fluid is not asked, and three that compare
+    The checks are those of the pair, but whether tracer is in the basal fluid is not asked, and four that compare
     tissue, which tracer has brightened by then, only warn: on pixels nothing tells whether it is the same patient.
 
     Raises
@@ -200,7 +200,7 @@ def examine_later(baseline: AlignedScan, later: Volume, anatomy: Anatomy, course
     fat = measure_orbital_fat(later, anatomy, registration.transform)
     found = (
         check_scan(later, aligned.after, anatomy, transform=registration.transform, series="later")
-        + check_registration(registration, aligned, anatomy, later.grid)
+        + check_registration(registration, aligned, anatomy, baseline=baseline.volume, delayed=later)
         + check_normalisation(aligned, anatomy, fat_baseline=fat_baseline, fat_delayed=fat)
     )
     course.accept(

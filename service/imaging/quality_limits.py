@@ -200,6 +200,20 @@ LIMITS: dict[str, Limit] = {
         lowest=0.78,
         unit="local correlation",
     ),
+    "PART_DISPLACED": Limit(
+        message="Part of the head does not lie where the rest of it does: it moved during one of the two scans, or "
+        "slices were shifted. Look at both and send a better one.",
+        why="weakest slab of sound pairs 0.9 and more; with part of the head 4 mm aside below 0.4",
+        lowest=0.55,
+        unit="local correlation",
+    ),
+    "SLICES_OUT_OF_PLACE": Limit(
+        message="A slice of the delayed series does not continue those beside it: lost, black or exchanged. Send the "
+        "series again.",
+        why="sound pairs drop by at most 0.15 from one slice to the next; black or exchanged slices by 0.8",
+        highest=0.4,
+        unit="of correlation lost to the slices beside it",
+    ),
     "SHARPNESS_DIFFERS": Limit(
         message="One series is much more blurred than the other: motion, or another resolution. Send two of the same "
         "protocol.",

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import SimpleITK as sitk
 
 from service.errors import Reason
-from service.imaging.quality import SMALLEST_REGION, AlignedPair, Box, QualityReport, around_brain, judge, report
+from service.imaging.quality import AlignedPair, QualityReport, judge, report
+from service.imaging.quality_structure import local_agreement, relative_sharpness, weakest_slab, worst_slice
 from service.imaging.recipe_types import Anatomy, OrbitalFat, Registration
 from service.imaging.rigid import RigidTransform
-from service.imaging.volume import Float32, Grid, Mask, Volume
+from service.imaging.volume import Grid, Volume
 
-_GRAIN, _GYRUS, _WIDER = 1, 2, 3  # voxels to each side of the middle one: means over 6, 10 and 14 mm at 2 mm
 _EVERY = 3  # slice and row: copies need not be compared in full
 
 
@@ -23,9 +22,9 @@ def check_two_scans(baseline: Volume, delayed: Volume) -> QualityReport:
 
 
 def check_registration(
-    registration: Registration, pair: AlignedPair, anatomy: Anatomy, delayed_grid: Grid
+    registration: Registration, pair: AlignedPair, anatomy: Anatomy, *, baseline: Volume, delayed: Volume
 ) -> QualityReport:
-    """Is it the same head, and was it found without doubt?"""
+    """Is it the same head, was it found without doubt, and everywhere?"""
     transform, alike = registration.transform, local_agreement(pair, anatomy)
     return report(
         [
@@ -34,8 +33,10 @@ def check_registration(
             judge("REGISTRATION_AMBIGUOUS", registration.two_start_mm),
             judge("NOT_THE_SAME_HEAD", alike),
             judge("STRUCTURE_DIFFERS", alike),
+            judge("PART_DISPLACED", weakest_slab(pair, anatomy)),
+            judge("SLICES_OUT_OF_PLACE", worst_slice(baseline, delayed, transform, anatomy)),
             judge("SHARPNESS_DIFFERS", relative_sharpness(pair, anatomy)),
-            judge("DELAYED_COVERAGE", _coverage(delayed_grid, transform, anatomy)),
+            judge("DELAYED_COVERAGE", _coverage(delayed.grid, transform, anatomy)),
         ]
     )
 
@@ -83,51 +84,6 @@ def shared_grain(one: Volume, other: Volume) -> float:
         return 0.0
     a, b = (np.diff(v.array[::_EVERY, ::_EVERY], axis=2).ravel() for v in (one, other))
     return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else float("nan")
-
-
-def local_agreement(pair: AlignedPair, anatomy: Anatomy) -> float:
-    """Correlation over brain tissue of structure between 6 and 10 mm wide; 1 = the same structure.
-
-    Noise is averaged away, gain and shading cancel, and fluid, which tracer changes, is left out. The outline of the
-    head counts for nothing: two heads, or one and its mirror image, are outlined much alike.
-    """
-    box, tissue = _tissue(pair, anatomy)
-    if tissue.sum() < SMALLEST_REGION:
-        return float("nan")
-    a, b = (_structure(_alone(array[box], tissue), _GRAIN, _GYRUS)[tissue] for array in (pair.before, pair.after))
-    return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else float("nan")
-
-
-def relative_sharpness(pair: AlignedPair, anatomy: Anatomy) -> float:
-    """Fine over coarse structure of the delayed series, against that of the baseline; 1 = equally sharp."""
-    box, tissue = _tissue(pair, anatomy)
-    if tissue.sum() < SMALLEST_REGION:
-        return float("nan")
-    before, after = (
-        float(_structure(array[box], 0, _GRAIN)[tissue].std() / _structure(array[box], 0, _WIDER)[tissue].std())
-        for array in (pair.before, pair.after)
-    )
-    return after / before if before > 0 else float("nan")
-
-
-def _tissue(pair: AlignedPair, anatomy: Anatomy) -> tuple[Box, Mask]:
-    """The box around the brain, and in it the tissue that both series cover."""
-    box = around_brain(anatomy, 0.0)
-    return box, (anatomy.brain & ~anatomy.csf & (pair.after > 0))[box]
-
-
-def _alone(array: Float32, tissue: Mask) -> Float32:
-    """What is no tissue evened out, so that neither tracer nor skull reaches into the means."""
-    return np.where(tissue, array, np.median(array[tissue]))
-
-
-def _structure(array: Float32, inner: int, outer: int) -> Float32:
-    """Means over so many voxels to each side, less the means over a wider surrounding."""
-    image = sitk.GetImageFromArray(array)
-    narrow, wide = (
-        sitk.GetArrayFromImage(sitk.BoxMean(image, [radius] * 3)) if radius else array for radius in (inner, outer)
-    )
-    return np.asarray(narrow - wide, dtype=np.float32)
 
 
 def _coverage(delayed_grid: Grid, transform: RigidTransform, anatomy: Anatomy) -> float:

@@ -152,6 +152,9 @@ def _scan_faults() -> list[Fault]:
         "spike 25 %": (lambda v, c, s: faults.spiked(v, 0.25 * s), True),
         "clipped at 1.3": (lambda v, c, s: faults.clipped(v, 1.3 * s), True),
         "nose folded over": (lambda v, c, s: faults.folded(_upright(v), 1, 40, from_end=False), True),
+        "slice lost": (lambda v, c, s: _spoilt(v, lost=True), True),
+        "slices exchanged": (lambda v, c, s: _spoilt(v, lost=False), True),
+        "upper part 4 mm aside": (lambda v, c, s: _aside(_upright(v), c, 4.0), True),
         "neck folded over": (lambda v, c, s: faults.folded(_upright(v), 0, 40, from_end=False), True),
         "vertex cut 15 mm": (lambda v, c, s: _cut(_upright(v), c, above=True), True),
         "base cut": (lambda v, c, s: _cut(_upright(v), c, above=False), True),
@@ -161,6 +164,25 @@ def _scan_faults() -> list[Fault]:
         found.append(Fault(name=f"baseline: {name}", make=_on_baseline(make), still=still, alternates=True))
         found.append(Fault(name=f"delayed: {name}", make=_on_delayed(make), still=still, alternates=True))
     return found
+
+
+def _spoilt(volume: Volume, *, lost: bool) -> Volume:
+    """One slice near the middle black, or exchanged with one a tenth of the head away."""
+    array, middle = volume.array.copy(), volume.grid.shape[0] // 2
+    other = middle + volume.grid.shape[0] // 10
+    if lost:
+        array[middle] = 0
+    else:
+        array[[middle, other]] = array[[other, middle]]
+    return volume.with_array(array)
+
+
+def _aside(volume: Volume, case: Case, mm: float) -> Volume:
+    """All above the brain's centre so far to the left of where it was."""
+    array = volume.array.copy()
+    middle = round(float(volume.grid.to_index(case.subject.centre[None])[0][2]))
+    array[middle:] = np.roll(array[middle:], round(mm / volume.grid.spacing[0]), axis=2)
+    return volume.with_array(array)
 
 
 def _upright(volume: Volume) -> Volume:

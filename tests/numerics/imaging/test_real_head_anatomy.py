@@ -33,7 +33,7 @@ def _verdicts(head, delayed, anatomy, registration):
     return (
         quality_scan.check_volume(head)
         + quality_scan.check_anatomy(head, anatomy)
-        + quality_pair.check_registration(registration, pair, anatomy, delayed.grid)
+        + quality_pair.check_registration(registration, pair, anatomy, baseline=head, delayed=delayed)
         + quality_pair.check_normalisation(pair, anatomy, fat_baseline=before, fat_delayed=after)
         + quality_tracer.check_tracer(pair, anatomy, fat_baseline=before.median, fat_delayed=after.median)
     )

@@ -34,7 +34,7 @@ def test_a_sound_pair_passes_everything(baseline, delayed, anatomy, fat, pair):
         + quality_scan.check_contrast(pair.before, anatomy)
         + quality_scan.check_scan(baseline, pair.before, anatomy, series="baseline")
         + quality_scan.check_scan(delayed, pair.after, anatomy, transform=MOVED, series="delayed")
-        + quality_pair.check_registration(sound_registration(MOVED), pair, anatomy, delayed.grid)
+        + quality_pair.check_registration(sound_registration(MOVED), pair, anatomy, baseline=baseline, delayed=delayed)
         + quality_pair.check_normalisation(pair, anatomy, fat_baseline=fat, fat_delayed=fat_delayed)
         + quality_tracer.check_tracer(pair, anatomy, fat_baseline=fat.median, fat_delayed=fat_delayed.median)
     )

@@ -18,7 +18,11 @@ from tests.unit.imaging.conftest import MOVED
 
 def of_pair(baseline, delayed, anatomy, transform):
     pair = quality.align(baseline, delayed, transform, anatomy)
-    return codes(quality_pair.check_registration(sound_registration(transform), pair, anatomy, delayed.grid))
+    return codes(
+        quality_pair.check_registration(
+            sound_registration(transform), pair, anatomy, baseline=baseline, delayed=delayed
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -37,16 +41,17 @@ def test_two_scans_of_a_head_that_lay_still_are_two(baseline, grid):
 
 
 @pytest.mark.parametrize(
-    ("change", "code"),
+    "doubt",
     [
         ({"transform": RigidTransform.from_euler((25, 0, 0), (0, 0, 0))}, "ROTATION_TOO_LARGE"),
         ({"inverse_consistency_mm": 2.0}, "REGISTRATION_INCONSISTENT"),
         ({"two_start_mm": 3.0}, "REGISTRATION_AMBIGUOUS"),
     ],
 )
-def test_doubtful_registrations_are_rejected_by_name(change, code, pair, anatomy, delayed):
+def test_doubtful_registrations_are_rejected_by_name(doubt, pair, anatomy, baseline, delayed):
+    change, code = doubt
     doubtful = dataclasses.replace(sound_registration(MOVED), **change)
-    assert code in codes(quality_pair.check_registration(doubtful, pair, anatomy, delayed.grid))
+    assert code in codes(quality_pair.check_registration(doubtful, pair, anatomy, baseline=baseline, delayed=delayed))
 
 
 def test_another_head_is_not_taken_for_the_same(baseline, anatomy, grid):
@@ -111,3 +116,32 @@ def test_a_mirrored_copy_of_the_same_head_is_rejected(baseline, anatomy, grid):
     turned = faults.mirrored(later, 2)
     found = register(uneven, turned, centre=anatomy.brain_centre)
     assert "NOT_THE_SAME_HEAD" in of_pair(uneven, turned, anatomy, found.transform)
+
+
+def _delayed_with(delayed, change):
+    array = delayed.array.copy()
+    middle = array.shape[0] // 2
+    change(array, middle)
+    return delayed.with_array(array)
+
+
+def test_a_part_of_the_head_that_lies_aside_is_rejected(baseline, anatomy, delayed):
+    def aside(array, middle):
+        array[middle:] = np.roll(array[middle:], 3, axis=2)  # 6 mm
+
+    assert of_pair(baseline, delayed, anatomy, MOVED) == set()
+    assert "PART_DISPLACED" in of_pair(baseline, _delayed_with(delayed, aside), anatomy, MOVED)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("fault", ["black", "exchanged"])
+def test_a_slice_that_does_not_continue_its_neighbours_is_rejected(fault, axis, baseline, anatomy, delayed):
+    def spoil(array, _):
+        turned = np.moveaxis(array, axis, 0)
+        middle = turned.shape[0] // 2
+        if fault == "black":
+            turned[middle] = 0
+        else:
+            turned[[middle - 8, middle + 8]] = turned[[middle + 8, middle - 8]]
+
+    assert "SLICES_OUT_OF_PLACE" in of_pair(baseline, _delayed_with(delayed, spoil), anatomy, MOVED)

@@ -1,0 +1,131 @@
+"""How alike the structure of two aligned series is: over the brain, in its weakest part, from slice to slice."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+
+from service.imaging.quality import SMALLEST_REGION, AlignedPair, Box, around_brain
+from service.imaging.recipe_types import Anatomy
+from service.imaging.resampling import sample
+from service.imaging.rigid import RigidTransform
+from service.imaging.volume import Float32, Float64, Mask, Volume
+
+_GRAIN, _GYRUS, _WIDER = 1, 2, 3  # voxels to each side of the middle one: means over 6, 10 and 14 mm at 2 mm
+_SLAB = 6  # voxels thick: 12 mm at 2 mm
+_LEAST_OF_A_SLAB = 1500  # voxels of tissue: 12 mL
+_EVERY = 3  # row and column of a slice
+_LEAST_OF_A_SLICE = 150  # of those points in tissue
+_NEIGHBOURS = 4  # slices to each side
+_FEWEST_NEIGHBOURS = 4
+_IN_TISSUE = 0.9
+
+
+def local_agreement(pair: AlignedPair, anatomy: Anatomy) -> float:
+    """Correlation over brain tissue of structure between 6 and 10 mm wide; 1 = the same structure.
+
+    Noise is averaged away, gain and shading cancel, and fluid, which tracer changes, is left out. The outline of the
+    head counts for nothing: two heads, or one and its mirror image, are outlined much alike.
+    """
+    box, tissue = _tissue(pair, anatomy)
+    if tissue.sum() < SMALLEST_REGION:
+        return float("nan")
+    a, b = (_structure(_alone(array[box], tissue), _GRAIN, _GYRUS)[tissue] for array in (pair.before, pair.after))
+    return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else float("nan")
+
+
+def relative_sharpness(pair: AlignedPair, anatomy: Anatomy) -> float:
+    """Fine over coarse structure of the delayed series, against that of the baseline; 1 = equally sharp."""
+    box, tissue = _tissue(pair, anatomy)
+    if tissue.sum() < SMALLEST_REGION:
+        return float("nan")
+    before, after = (
+        float(_structure(array[box], 0, _GRAIN)[tissue].std() / _structure(array[box], 0, _WIDER)[tissue].std())
+        for array in (pair.before, pair.after)
+    )
+    return after / before if before > 0 else float("nan")
+
+
+def weakest_slab(pair: AlignedPair, anatomy: Anatomy) -> float:
+    """`local_agreement` of the slab 12 mm thick, along any axis, in which it is least.
+
+    Where part of the head moved in one of the two, all of it cannot be aligned at once.
+    """
+    box, tissue = _tissue(pair, anatomy)
+    if tissue.sum() < SMALLEST_REGION:
+        return float("nan")
+    a, b = (_structure(_alone(array[box], tissue), _GRAIN, _GYRUS) for array in (pair.before, pair.after))
+    found = []
+    for axis in range(3):
+        for start in range(0, tissue.shape[axis] - _SLAB + 1, _SLAB):
+            slab = tuple(slice(start, start + _SLAB) if n == axis else slice(None) for n in range(3))
+            inside = tissue[slab]
+            if np.count_nonzero(inside) >= _LEAST_OF_A_SLAB:
+                found.append(_correlation(a[slab][inside], b[slab][inside]))
+    return min(found, default=float("nan"))
+
+
+def worst_slice(baseline: Volume, delayed: Volume, transform: RigidTransform, anatomy: Anatomy) -> float:
+    """By how much one slice of the delayed series agrees less with the baseline than those beside it; along any axis.
+
+    Slices that were lost, blackened or exchanged agree with nothing, their neighbours as well as ever.
+    """
+    tissue = Volume((anatomy.brain & ~anatomy.csf).astype(np.float32), anatomy.grid)
+    back = transform.inverse()
+    drops = [_largest_drop(_by_slice(axis, baseline, delayed, back, tissue)) for axis in range(3)]
+    return max(drops) if np.isfinite(drops).all() else float("nan")
+
+
+def _by_slice(axis: int, baseline: Volume, delayed: Volume, back: RigidTransform, tissue: Volume) -> Float64:
+    """Correlation of each slice across an array axis with the baseline in tissue; NaN where there is too little."""
+    shape = delayed.grid.shape
+    others = [n for n in range(3) if n != axis]
+    steps = np.meshgrid(*(np.arange(0, shape[n], _EVERY) for n in others), indexing="ij")
+    found = np.full(shape[axis], np.nan)
+    for number in range(shape[axis]):
+        kji = np.empty((steps[0].size, 3))
+        kji[:, axis] = number
+        for n, step in zip(others, steps, strict=True):
+            kji[:, n] = step.ravel()
+        points = back.map(delayed.grid.to_world(kji[:, ::-1]))
+        inside = sample(tissue, points, outside=0.0) > _IN_TISSUE
+        if np.count_nonzero(inside) >= _LEAST_OF_A_SLICE:
+            k, j, i = kji[inside].astype(int).T
+            found[number] = _correlation(sample(baseline, points[inside], outside=0.0), delayed.array[k, j, i])
+    return found
+
+
+def _largest_drop(agreement: Float64) -> float:
+    """Of a slice under the median of its neighbours; NaN where no slice has enough of them."""
+    drops = []
+    for number, value in enumerate(agreement):
+        beside = np.r_[agreement[max(0, number - _NEIGHBOURS) : number], agreement[number + 1 :][:_NEIGHBOURS]]
+        beside = beside[np.isfinite(beside)]
+        if np.isfinite(value) and len(beside) >= _FEWEST_NEIGHBOURS:
+            drops.append(float(np.median(beside) - value))
+    return max(drops, default=float("nan"))
+
+
+def _correlation(one: Float32, other: Float32) -> float:
+    """0 where one of the two is flat: then they share nothing."""
+    return float(np.corrcoef(one, other)[0, 1]) if one.std() > 0 and other.std() > 0 else 0.0
+
+
+def _tissue(pair: AlignedPair, anatomy: Anatomy) -> tuple[Box, Mask]:
+    """The box around the brain, and in it the tissue that both series cover."""
+    box = around_brain(anatomy, 0.0)
+    return box, (anatomy.brain & ~anatomy.csf & (pair.after > 0))[box]
+
+
+def _alone(array: Float32, tissue: Mask) -> Float32:
+    """What is no tissue evened out, so that neither tracer nor skull reaches into the means."""
+    return np.where(tissue, array, np.median(array[tissue]))
+
+
+def _structure(array: Float32, inner: int, outer: int) -> Float32:
+    """Means over so many voxels to each side, less the means over a wider surrounding."""
+    image = sitk.GetImageFromArray(array)
+    narrow, wide = (
+        sitk.GetArrayFromImage(sitk.BoxMean(image, [radius] * 3)) if radius else array for radius in (inner, outer)
+    )
+    return np.asarray(narrow - wide, dtype=np.float32)
