@@ -29,7 +29,7 @@ Clock = Callable[[], float]
 Fallback = Literal["none", "white_matter"]
 _NO_USABLE_FAT = frozenset({"FAT_NOT_FOUND", "FAT_SMALL", "FAT_VARIABLE", "FAT_ASYMMETRIC", "FAT_NOT_BRIGHT"})
 """With these another reference may do; not where fat says that the two scans were acquired otherwise."""
-_BY_TRACER = frozenset({"FAT_DRIFT", "NOT_THE_SAME_HEAD", "STRUCTURE_DIFFERS", "PART_DISPLACED"})
+_BY_TRACER = frozenset({"FAT_DRIFT", "NOT_THE_SAME_HEAD", "STRUCTURE_DIFFERS"})
 """They compare tissue and its fine structure, which tracer itself has brightened some hours later."""
 
 
@@ -184,7 +184,7 @@ def _outlined(baseline: Volume, course: Examination) -> Anatomy:
 def examine_later(baseline: AlignedScan, later: Volume, anatomy: Anatomy, course: Examination) -> AlignedScan:
     """Register, normalise and check a further scan of a patient whose pair passed: the answer that training wants.
 
-    The checks are those of the pair, but whether tracer is in the basal fluid is not asked, and four that compare
+    The checks are those of the pair, but whether tracer is in the basal fluid is not asked, and three that compare
     tissue, which tracer has brightened by then, only warn: on pixels nothing tells whether it is the same patient.
 
     Raises

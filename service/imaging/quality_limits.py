@@ -203,15 +203,15 @@ LIMITS: dict[str, Limit] = {
     "PART_DISPLACED": Limit(
         message="Part of the head does not lie where the rest of it does: it moved during one of the two scans, or "
         "slices were shifted. Look at both and send a better one.",
-        why="weakest slab of sound pairs 0.9 and more; with part of the head 4 mm aside below 0.4",
-        lowest=0.55,
-        unit="local correlation",
+        why="sound pairs 0.00-0.02, with strong tracer too; part of the head 4-6 mm aside 0.17-0.5",
+        highest=0.12,
+        unit="of correlation gained by moving a slab",
     ),
     "SLICES_OUT_OF_PLACE": Limit(
-        message="A slice of the delayed series does not continue those beside it: lost, black or exchanged. Send the "
-        "series again.",
-        why="sound pairs drop by at most 0.15 from one slice to the next; black or exchanged slices by 0.8",
-        highest=0.4,
+        message="A slice of one of the two series does not continue those beside it: lost, black or exchanged. Send "
+        "the series again.",
+        why="sound pairs drop by 0.05-0.25 from one slice to the next; black or exchanged slices by 0.8 and more",
+        highest=0.55,
         unit="of correlation lost to the slices beside it",
     ),
     "SHARPNESS_DIFFERS": Limit(

@@ -8,7 +8,7 @@ import numpy as np
 
 from service.errors import Reason
 from service.imaging.quality import AlignedPair, QualityReport, judge, report
-from service.imaging.quality_structure import local_agreement, relative_sharpness, weakest_slab, worst_slice
+from service.imaging.quality_structure import displaced_part, local_agreement, relative_sharpness, worst_slice
 from service.imaging.recipe_types import Anatomy, OrbitalFat, Registration
 from service.imaging.rigid import RigidTransform
 from service.imaging.volume import Grid, Volume
@@ -33,7 +33,7 @@ def check_registration(
             judge("REGISTRATION_AMBIGUOUS", registration.two_start_mm),
             judge("NOT_THE_SAME_HEAD", alike),
             judge("STRUCTURE_DIFFERS", alike),
-            judge("PART_DISPLACED", weakest_slab(pair, anatomy)),
+            judge("PART_DISPLACED", displaced_part(pair, anatomy)),
             judge("SLICES_OUT_OF_PLACE", worst_slice(baseline, delayed, transform, anatomy)),
             judge("SHARPNESS_DIFFERS", relative_sharpness(pair, anatomy)),
             judge("DELAYED_COVERAGE", _coverage(delayed.grid, transform, anatomy)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
+from service.imaging.head_mask import dilate
 from service.imaging.quality import SMALLEST_REGION, AlignedPair, Box, around_brain
 from service.imaging.recipe_types import Anatomy
 from service.imaging.resampling import sample
@@ -12,10 +13,14 @@ from service.imaging.rigid import RigidTransform
 from service.imaging.volume import Float32, Float64, Mask, Volume
 
 _GRAIN, _GYRUS, _WIDER = 1, 2, 3  # voxels to each side of the middle one: means over 6, 10 and 14 mm at 2 mm
+_FROM_FLUID_MM = 2.0
+_TELLING = 0.5  # correlation of what holds structure enough to be placed
+_AS_USUAL = 0.8  # of neighbouring slices, voxel by voxel: less leaves too much to chance
 _SLAB = 6  # voxels thick: 12 mm at 2 mm
+_FARTHEST = 4  # voxels that a slab is moved
 _LEAST_OF_A_SLAB = 1500  # voxels of tissue: 12 mL
 _EVERY = 3  # row and column of a slice
-_LEAST_OF_A_SLICE = 150  # of those points in tissue
+_LEAST_OF_A_SLICE = 300  # of those points in tissue
 _NEIGHBOURS = 4  # slices to each side
 _FEWEST_NEIGHBOURS = 4
 _IN_TISSUE = 0.9
@@ -46,64 +51,96 @@ def relative_sharpness(pair: AlignedPair, anatomy: Anatomy) -> float:
     return after / before if before > 0 else float("nan")
 
 
-def weakest_slab(pair: AlignedPair, anatomy: Anatomy) -> float:
-    """`local_agreement` of the slab 12 mm thick, along any axis, in which it is least.
+def displaced_part(pair: AlignedPair, anatomy: Anatomy) -> float:
+    """By how much `local_agreement` of a slab 12 mm thick rises if it is moved by up to 8 mm; 0 = all lies right.
 
-    Where part of the head moved in one of the two, all of it cannot be aligned at once.
+    Where part of the head moved during a scan, all of it cannot be aligned at once. Slabs that agree with nothing
+    wherever they are put, since they hold little structure, say nothing. Tissue beside fluid is left out.
     """
-    box, tissue = _tissue(pair, anatomy)
-    if tissue.sum() < SMALLEST_REGION:
+    box = around_brain(anatomy, 0.0)
+    core = _core(anatomy)[box] & (pair.after > 0)[box]
+    if core.sum() < SMALLEST_REGION:
         return float("nan")
-    a, b = (_structure(_alone(array[box], tissue), _GRAIN, _GYRUS) for array in (pair.before, pair.after))
+    a, b = (_structure(_alone(array[box], core), _GRAIN, _GYRUS) for array in (pair.before, pair.after))
+    slabs = [(slab, core[slab]) for slab in _slabs(core)]
+    here = np.array([_correlation(a[slab][inside], b[slab][inside]) for slab, inside in slabs])
+    best = here.copy()
+    for axis in range(3):
+        for step in (*range(-_FARTHEST, 0), *range(1, _FARTHEST + 1)):
+            moved = np.roll(b, step, axis=axis)
+            there = [_correlation(a[slab][inside], moved[slab][inside]) for slab, inside in slabs]
+            best = np.maximum(best, there)
+    telling = best >= _TELLING
+    return float((best - here)[telling].max()) if telling.any() else float("nan")
+
+
+def _slabs(core: Mask) -> list[Box]:
+    """Of all axes, those that hold enough of `core`."""
     found = []
     for axis in range(3):
-        for start in range(0, tissue.shape[axis] - _SLAB + 1, _SLAB):
-            slab = tuple(slice(start, start + _SLAB) if n == axis else slice(None) for n in range(3))
-            inside = tissue[slab]
-            if np.count_nonzero(inside) >= _LEAST_OF_A_SLAB:
-                found.append(_correlation(a[slab][inside], b[slab][inside]))
-    return min(found, default=float("nan"))
+        for start in range(0, core.shape[axis] - _SLAB + 1, _SLAB):
+            k, j, i = (slice(start, start + _SLAB) if n == axis else slice(None) for n in range(3))
+            if np.count_nonzero(core[k, j, i]) >= _LEAST_OF_A_SLAB:
+                found.append((k, j, i))
+    return found
 
 
 def worst_slice(baseline: Volume, delayed: Volume, transform: RigidTransform, anatomy: Anatomy) -> float:
-    """By how much one slice of the delayed series agrees less with the baseline than those beside it; along any axis.
+    """By how much one slice of a series agrees less with the other series than those beside it; along any axis.
 
     Slices that were lost, blackened or exchanged agree with nothing, their neighbours as well as ever.
     """
-    tissue = Volume((anatomy.brain & ~anatomy.csf).astype(np.float32), anatomy.grid)
-    back = transform.inverse()
-    drops = [_largest_drop(_by_slice(axis, baseline, delayed, back, tissue)) for axis in range(3)]
-    return max(drops) if np.isfinite(drops).all() else float("nan")
+    core = Volume(_core(anatomy).astype(np.float32), anatomy.grid)
+    still = RigidTransform.identity()
+    drops = [
+        _largest_drop(_by_slice(axis, *views, core))
+        for axis in range(3)
+        for views in (((baseline, still), (delayed, transform)), ((delayed, transform), (baseline, still)))
+    ]
+    return max((drop for drop in drops if np.isfinite(drop)), default=float("nan"))
 
 
-def _by_slice(axis: int, baseline: Volume, delayed: Volume, back: RigidTransform, tissue: Volume) -> Float64:
-    """Correlation of each slice across an array axis with the baseline in tissue; NaN where there is too little."""
-    shape = delayed.grid.shape
-    others = [n for n in range(3) if n != axis]
-    steps = np.meshgrid(*(np.arange(0, shape[n], _EVERY) for n in others), indexing="ij")
+def _by_slice(
+    axis: int, sliced: tuple[Volume, RigidTransform], other: tuple[Volume, RigidTransform], core: Volume
+) -> Float64:
+    """Correlation in tissue of each slice across an array axis with the other series; NaN where there is too little.
+
+    The transforms map the baseline's points to each series.
+    """
+    volume, to_volume = sliced
+    shape, back = volume.grid.shape, to_volume.inverse()
+    across = [n for n in range(3) if n != axis]
+    steps = np.meshgrid(*(np.arange(0, shape[n], _EVERY) for n in across), indexing="ij")
     found = np.full(shape[axis], np.nan)
     for number in range(shape[axis]):
         kji = np.empty((steps[0].size, 3))
         kji[:, axis] = number
-        for n, step in zip(others, steps, strict=True):
+        for n, step in zip(across, steps, strict=True):
             kji[:, n] = step.ravel()
-        points = back.map(delayed.grid.to_world(kji[:, ::-1]))
-        inside = sample(tissue, points, outside=0.0) > _IN_TISSUE
+        points = back.map(volume.grid.to_world(kji[:, ::-1]))
+        inside = sample(core, points, outside=0.0) > _IN_TISSUE
         if np.count_nonzero(inside) >= _LEAST_OF_A_SLICE:
             k, j, i = kji[inside].astype(int).T
-            found[number] = _correlation(sample(baseline, points[inside], outside=0.0), delayed.array[k, j, i])
+            seen = sample(other[0], other[1].map(points[inside]), outside=0.0)
+            found[number] = _correlation(seen, volume.array[k, j, i])
     return found
 
 
 def _largest_drop(agreement: Float64) -> float:
-    """Of a slice under the median of its neighbours; NaN where no slice has enough of them."""
+    """Of a slice under the median of its neighbours, where these agree well; NaN where none has enough of them."""
     drops = []
     for number, value in enumerate(agreement):
         beside = np.r_[agreement[max(0, number - _NEIGHBOURS) : number], agreement[number + 1 :][:_NEIGHBOURS]]
         beside = beside[np.isfinite(beside)]
         if np.isfinite(value) and len(beside) >= _FEWEST_NEIGHBOURS:
-            drops.append(float(np.median(beside) - value))
+            usual = float(np.median(beside))
+            drops.append(usual - value if usual >= _AS_USUAL else 0.0)
     return max(drops, default=float("nan"))
+
+
+def _core(anatomy: Anatomy) -> Mask:
+    """Brain tissue with no fluid beside it, which tracer would brighten."""
+    return anatomy.brain & ~dilate(anatomy.csf | anatomy.lateral_ventricles, _FROM_FLUID_MM, anatomy.grid)
 
 
 def _correlation(one: Float32, other: Float32) -> float:
