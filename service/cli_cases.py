@@ -68,6 +68,7 @@ def list_cases(
     """Cases, the last changed first."""
     with _opened(config) as (_, ledger):
         cases = ledger.cases.cases(*(state or ()))
+        waiting = () if state else ledger.waiting.all()
     if as_json:
         typer.echo(json.dumps([_document(case) for case in cases], indent=2))
         return
@@ -91,6 +92,10 @@ def list_cases(
             f"{case.updated_at:%m-%d %H:%M}",
         )
     Console().print(table if cases else "no cases")
+    for wait in waiting:
+        codes = " ".join(reason.code for reason in wait.reasons) or "more of the same"
+        until = f", until {wait.until:%m-%d %H:%M} UTC" if wait.until else ""
+        typer.echo(f"no case yet, {wait.series} series wait{until}: {codes}")
 
 
 @app.command()
@@ -144,7 +149,7 @@ def follow_ups(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def retry(case_id: CaseId, *, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Convert a failed or refused case anew; the running service takes it up within seconds."""
+    """Convert a case that failed or is done anew; the result says that it replaces the earlier one."""
     with _opened(config) as (loaded, ledger):
         _say(_actions(loaded, ledger).retry(case_id, by=_BY), as_json)
 
@@ -160,7 +165,7 @@ def release(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Queue a held case with what it lacked; the checks on headers and pixels still apply."""
+    """Queue a held case with what it lacked, or correct the time of one that is done; all checks still apply."""
     with _opened(config) as (loaded, ledger):
         case = _actions(loaded, ledger).release(
             case_id, by=_BY, baseline=baseline, delayed=delayed, injection_time=injection_time

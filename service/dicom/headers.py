@@ -115,6 +115,8 @@ def read_header(dataset: Dataset, *, has_pixel_data: bool | None = None) -> Inst
         images_in_acquisition=_images_in_acquisition(dataset),
         has_pixel_data=has_stored_pixels(dataset) if has_pixel_data is None else has_pixel_data,
         synthetic_data=read.text(dataset, "SyntheticData").upper() == "YES",
+        patient_name=read.text(dataset, "PatientName"),
+        patient_sex=read.text(dataset, "PatientSex").upper(),
     )
 
 

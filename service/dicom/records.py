@@ -76,6 +76,8 @@ class InstanceHeader:
     images_in_acquisition: int | None
     has_pixel_data: bool
     synthetic_data: bool
+    patient_name: str = ""
+    patient_sex: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,9 +15,11 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    union,
     update,
 )
 
+from service.cases import CaseState
 from service.dicom.records import InstanceHeader, StoredInstance
 from service.errors import InputRefused, Reason
 from service.storage import schema
@@ -175,15 +177,18 @@ class InstanceLedger:
         if rows:
             writing(self._engine, work)
 
-    def unsettle(self, series_uids: Collection[str]) -> None:
-        """Have pairing look at these series again, e.g. after a held case was discarded."""
-        table = schema.series
-        writing(
-            self._engine,
-            lambda connection: connection.execute(
-                update(table).where(table.c.series_uid.in_(list(series_uids))).values(unsettled=True)
-            ),
+    def unsettle_unpaired(self) -> None:
+        """Have pairing look again at every series that no case was made from; those of held cases are among them."""
+        table, cases = schema.series, schema.cases
+        undecided = (CaseState.HELD.value, CaseState.DISCARDED.value)
+        paired = union(
+            *(
+                select(column).where(cases.c.state.not_in(undecided))
+                for column in (cases.c.baseline_series_uid, cases.c.delayed_series_uid)
+            )
         )
+        change = update(table).where(table.c.series_uid.not_in(paired)).values(unsettled=True)
+        writing(self._engine, lambda connection: connection.execute(change))
 
     def forget(self, relative_paths: Collection[str]) -> None:
         """Drop the rows of files that retention has removed."""

@@ -16,6 +16,7 @@ from service.cli import main
 from service.errors import Reason
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
+from service.storage.waiting_ledger import WaitingSeries
 from service.storage.work_ledger import DeliveryState
 from tests.builders.received import NOON, make_stored, series_uid
 from tests.builders.t1_series import INJECTION, after, t1_headers
@@ -171,14 +172,30 @@ def test_show_says_why_what_happened_and_where_the_result_lies(run: Run, ledger:
     assert json.loads(run("cases", "show", HELD, "--json").out)["result"] is None
 
 
-def test_retry_converts_anew_what_failed_or_was_refused_and_nothing_else(run: Run, ledger: Ledger) -> None:
+def test_retry_converts_anew_what_failed_or_is_done(run: Run, ledger: Ledger) -> None:
     assert run("cases", "retry", FAILED).out == f"case {FAILED} is queued, revision 2\n"
     document = json.loads(run("cases", "retry", REFUSED, "--json").out)
     assert (document["state"], document["revision"], document["outcome"]) == ("queued", 2, None)
     again = run("cases", "retry", FAILED)
     assert (again.status, again.err) == (1, f"case {FAILED} is queued and cannot become queued\n")
-    assert run("cases", "retry", DONE).status == 1
-    assert ledger.cases.case(DONE).revision == 1
+    assert run("cases", "retry", DONE).out == f"case {DONE} is queued, revision 2\n"
+    assert (ledger.cases.case(DONE).replaces, ledger.cases.case(FAILED).replaces) == (1, 0)
+    assert run("cases", "retry", HELD).status == 1
+
+
+def test_series_that_have_no_case_yet_are_listed_with_what_they_wait_for(run: Run, ledger: Ledger) -> None:
+    ledger.waiting.replace("k", [WaitingSeries(series=1, since=NOON, until=NOON, reasons=(MISSING,))])
+    listed = run("cases", "list").out
+    assert f"no case yet, 1 series wait, until {NOON:%m-%d %H:%M} UTC: INJECTION_TIME_MISSING" in listed
+    assert "no case yet" not in run("cases", "list", "--state", "held").out
+
+
+def test_a_wrong_time_of_a_refused_case_can_be_corrected(run: Run, ledger: Ledger) -> None:
+    corrected = run("cases", "release", REFUSED, "--injection-time", INJECTION.isoformat(), "--json")
+    assert corrected.status == 0
+    case = ledger.cases.case(REFUSED)
+    assert (case.state, case.revision, case.injection_time) == (CaseState.QUEUED, 2, INJECTION)
+    assert ledger.cases.events(REFUSED)[-1].text == "injection time corrected by a person"
 
 
 def test_release_queues_a_held_case_with_the_time_that_was_missing(run: Run, ledger: Ledger) -> None:
