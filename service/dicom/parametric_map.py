@@ -133,7 +133,8 @@ def _own_header(made: Dataset, case: Derivation) -> None:
     header = predicted_header(case, ROLE, series_description("24 h increase", case.facts))
     made.update(header)
     made.SyntheticData = "YES"
-    made.ImageComments = f"PREDICTED signal increase at 24 h over orbital fat signal, NOT ACQUIRED.{replaced(case.facts)} {LIMITS_OF_USE}"
+    shown = f"PREDICTED signal increase at 24 h over orbital fat signal, NOT ACQUIRED.{replaced(case.facts)}"
+    made.ImageComments = f"{shown} {LIMITS_OF_USE}"
     put(made, "DerivationDescription", derivation_text(case))
     set_lossy_compression(made, case.sources)
 

@@ -10,15 +10,15 @@ from enum import Enum
 
 import structlog
 
-from service.dicom.headers import parse_header
+from service.dicom.headers import parse_header, parse_received
 from service.dicom.records import InstanceHeader, StoredInstance
 from service.errors import InputRefused, Reason
 from service.storage.instance_ledger import Rebuilt
 from service.storage.ledger import Ledger
 from service.storage.part10 import FileMeta, encode_head
-from service.storage.spool import Spool
+from service.storage.spool import Spool, content_digest
 
-_PARSERS = 8
+_HELPERS = 8
 _log = structlog.get_logger()
 _MISMATCH = Reason(
     code="UID_MISMATCH",
@@ -52,7 +52,7 @@ class Receiver:
         self._spool = spool
         self._ledger = ledger
         self._now = now
-        self._parsers = ThreadPoolExecutor(_PARSERS, thread_name_prefix="header")
+        self._helpers = ThreadPoolExecutor(_HELPERS, thread_name_prefix="reception")
 
     def receive(self, arrival: Arrival, *, tell: Callable[[InstanceHeader], None] = lambda _: None) -> Reception:
         """Make the object durable, whatever it is, and record it.
@@ -69,7 +69,8 @@ class Receiver:
         """
         now = self._now()
         # Beside the write, which mostly waits for the disk.
-        parsing = self._parsers.submit(_header_of, arrival)
+        hashing = self._helpers.submit(content_digest, arrival.encoded_dataset, arrival.transfer_syntax_uid)
+        parsing = self._helpers.submit(_header_of, arrival)
         stored = self._spool.write(
             arrival.encoded_dataset,
             sop_class_uid=arrival.sop_class_uid,
@@ -77,6 +78,7 @@ class Receiver:
             transfer_syntax_uid=arrival.transfer_syntax_uid,
             calling_ae=arrival.calling_ae,
             now=now,
+            digest=hashing.result,
         )
         try:
             header = parsing.result()
@@ -89,14 +91,14 @@ class Receiver:
 
     def close(self) -> None:
         """Receive nothing more."""
-        self._parsers.shutdown()
+        self._helpers.shutdown()
 
     def recover(self) -> Rebuilt:
         """Record what the spool holds and the ledger does not know: after a kill, or after the ledger was lost."""
         return self._ledger.instances.rebuild_from(self._spool, self._header, now=self._now())
 
     def _header(self, stored: StoredInstance) -> InstanceHeader:
-        return _checked(self._spool.read(stored), stored.sop_instance_uid)
+        return _checked(parse_header(self._spool.read(stored)), stored.sop_instance_uid)
 
     def _set_aside(self, stored: StoredInstance, reason: Reason, now: datetime) -> None:
         self._ledger.instances.reject(
@@ -110,19 +112,21 @@ class Receiver:
 
 
 def _header_of(arrival: Arrival) -> InstanceHeader:
-    head = encode_head(
-        FileMeta(
-            sop_class_uid=arrival.sop_class_uid,
-            sop_instance_uid=arrival.sop_instance_uid,
-            transfer_syntax_uid=arrival.transfer_syntax_uid,
-            calling_ae=arrival.calling_ae,
+    header = parse_received(arrival.encoded_dataset, arrival.transfer_syntax_uid)
+    if header is None:
+        head = encode_head(
+            FileMeta(
+                sop_class_uid=arrival.sop_class_uid,
+                sop_instance_uid=arrival.sop_instance_uid,
+                transfer_syntax_uid=arrival.transfer_syntax_uid,
+                calling_ae=arrival.calling_ae,
+            )
         )
-    )
-    return _checked(head + arrival.encoded_dataset, arrival.sop_instance_uid)
+        header = parse_header(head + arrival.encoded_dataset)
+    return _checked(header, arrival.sop_instance_uid)
 
 
-def _checked(content: bytes, sop_instance_uid: str) -> InstanceHeader:
-    header = parse_header(content)
+def _checked(header: InstanceHeader, sop_instance_uid: str) -> InstanceHeader:
     if header.sop_instance_uid != sop_instance_uid:
         raise InputRefused(_MISMATCH)
     return header

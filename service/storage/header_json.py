@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, fields
 from datetime import datetime
 from typing import Any, get_type_hints
 
@@ -16,7 +16,7 @@ _DATETIMES = frozenset(name for name, hint in _HINTS.items() if "datetime" in st
 
 def header_to_json(header: InstanceHeader) -> str:
     """JSON object with one member per field; datetimes as ISO 8601 with their offset if they have one."""
-    values = asdict(header)
+    values = {name: getattr(header, name) for name in _HINTS}  # flat, so there is nothing to copy
     for name in _DATETIMES:
         if values[name] is not None:
             values[name] = values[name].isoformat()

@@ -305,3 +305,19 @@ def test_whatever_the_file_holds_the_answer_is_a_configuration_or_a_list_of_prob
         assert all(": " in problem for problem in fault.problems)
     else:  # nothing that was written may have gone unread
         assert set(values) <= set(Config.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "listens", "works"), [("listen", True, False), ("work", False, True), ("work,listen", True, True)]
+)
+def test_roles_can_be_told_by_the_environment(
+    load: Callable[..., Config], text: str, listens: bool, works: bool
+) -> None:
+    service = load(service__roles=text).service
+    assert (service.listens, service.works) == (listens, works)
+
+
+@pytest.mark.parametrize("roles", ["[]", '["listen", "listen"]', '["convert"]'])
+def test_a_process_has_a_role_and_each_once(load: Callable[..., Config], roles: str) -> None:
+    (problem,) = problems(load, f"[service]\nroles = {roles}\n")
+    assert problem.startswith("service.roles") and "'listen'" in problem

@@ -221,11 +221,11 @@ def test_many_associations_at_once_leave_each_instance_once(
 def test_closing_leaves_no_thread_that_would_keep_the_process_from_ending(
     receiver: Receiver, arrivals: list[Arrival]
 ) -> None:
-    def parsers() -> list[threading.Thread]:
-        return [thread for thread in threading.enumerate() if thread.name.startswith("header")]
+    def helpers() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name.startswith("reception")]
 
-    before = parsers()
+    before = helpers()
     receiver.receive(arrivals[0])
-    assert len(parsers()) > len(before)
+    assert len(helpers()) > len(before)
     receiver.close()
-    assert set(parsers()) <= set(before)
+    assert set(helpers()) <= set(before)

@@ -174,7 +174,7 @@ def test_a_dead_worker_is_claimed_by_one_and_again_if_that_one_dies(ledger: Ledg
     workers.taken_over("a", by="c", now=much_later)
     assert {worker.executor_id: worker.taken_over_at for worker in workers.all()}["a"] == much_later
     assert "a" not in workers.claim_dead("b", silent_for=silent, now=much_later + 10 * silent)
-    workers.claim_dead("b", silent_for=silent, now=much_later + timedelta(days=8))
+    workers.claim_dead("b", silent_for=silent, now=much_later + timedelta(days=2))
     assert "a" not in [worker.executor_id for worker in workers.all()]
 
 
