@@ -16,7 +16,6 @@ from rich.table import Column, Table
 
 from service.cases import CaseOutcome
 from service.config import load_config
-from service.errors import UsageError
 
 if TYPE_CHECKING:
     from service.batch.cases import BatchCase
@@ -50,6 +49,7 @@ def convert(
     as_json: Annotated[bool, typer.Option("--json", help="Print the reports instead of a table.")] = False,
 ) -> None:
     """Convert offline. Status 0: all predicted; 3: some refused; 1: some failed; 2: wrong usage; 130: interrupted."""
+    from service.batch.claim import claimed
     from service.batch.run import run_batch
     from service.batch.summary import write_summary
     from service.case_actions import parse_time
@@ -73,15 +73,15 @@ def convert(
             plan = plan_batch(choice, loaded, out=out, model=model, on_file=lambda: progress.advance(reading))
             progress.update(reading, total=plan.files, completed=plan.files)
             converting = progress.add_task("converting", total=len(plan.cases))
-            _make_folder(out)
-            try:
-                for row in run_batch(plan.cases, plan.request, plan.make_converter, jobs=jobs):
-                    rows.append(row)
-                    progress.advance(converting)
-                    if not row[2]:
-                        progress.console.print(_line(row[1]), highlight=False)
-            finally:
-                write_summary([(case, report) for case, report, _ in rows], out / "summary.csv")
+            with claimed(out):
+                try:
+                    for row in run_batch(plan.cases, plan.request, plan.make_converter, jobs=jobs):
+                        rows.append(row)
+                        progress.advance(converting)
+                        if not row[2]:
+                            progress.console.print(_line(row[1]), highlight=False)
+                finally:
+                    write_summary([(case, report) for case, report, _ in rows], out / "summary.csv")
     except KeyboardInterrupt:
         console.print(f"interrupted after {len(rows)} cases; the same command goes on from there", highlight=False)
         raise typer.Exit(_EXIT_INTERRUPTED) from None
@@ -90,13 +90,6 @@ def convert(
     else:
         _summarise(rows, plan, out)
     raise typer.Exit(_status(rows))
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as fault:
-        raise UsageError(f"--out {out}: {fault.strerror}; accepted: a folder that can be written") from fault
 
 
 def _progress(console: Console) -> Progress:

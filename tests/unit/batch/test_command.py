@@ -14,6 +14,7 @@ import pytest
 from service import cli, offline
 from service.batch import run as running
 from service.batch.cases import BatchCase
+from service.batch.claim import LOCK_NAME, claimed
 from service.report import Json
 from tests.builders.batch import conversions, small_baseline, small_delayed, small_pair, told_converter
 from tests.builders.dicom import make_uid
@@ -81,6 +82,26 @@ def test_results_within_the_source_do_not_disturb_the_next_run(convert: Run, tmp
     status, out, _ = convert("src", "--out", "src/results")
     assert (status, "1 of them from an earlier run" in out) == (0, True)
     assert len(conversions(tmp_path / "journal")) == 1
+
+
+def test_a_second_run_into_one_folder_is_refused_and_touches_nothing(convert: Run, tmp_path: Path) -> None:
+    case_id = small_pair(tmp_path / "src")
+    assert convert("src", "--out", "results")[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "results").rglob("*.*") if path.is_file()}
+    with claimed(tmp_path / "results"):
+        status, out, err = convert("src", "--out", "results", "--config", settings_of_another_kind(tmp_path))
+    assert (status, out) == (2, "")
+    assert "another csf24 convert" in " ".join(err.split())
+    assert conversions(tmp_path / "journal") == [case_id]
+    assert {path: path.read_bytes() for path in before if path.name != LOCK_NAME} == {
+        path: content for path, content in before.items() if path.name != LOCK_NAME
+    }
+
+
+def settings_of_another_kind(folder: Path) -> str:
+    """With which every case would be made anew."""
+    (folder / "other.toml").write_text("[outputs]\nmr_image = true\n")
+    return "other.toml"
 
 
 def test_an_interruption_gives_130_with_a_summary_of_what_is_done(
