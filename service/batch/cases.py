@@ -137,6 +137,27 @@ def pair_up(
     return tuple(cases)
 
 
+def unread_cases(index: Index) -> tuple[RefusedCase, ...]:
+    """A refusal for every archive and folder that could not be read: patients may be in there."""
+    return tuple(
+        RefusedCase(
+            case_id=digest_id("unread", str(place.resolve())),
+            reasons=(unread_reason(fault),),
+            others=(SeriesNote(place=str(place)),),
+        )
+        for place, fault in index.unread.items()
+    )
+
+
+def unread_reason(fault: str) -> Reason:
+    """Of an archive or folder; without its name, which may be a patient's."""
+    return Reason(
+        code="FILE_UNREADABLE",
+        message=f"An archive or folder could not be read, or not whole ({fault}); series that it holds may be missing. "
+        "Copy or unpack it again, and convert again.",
+    )
+
+
 def passed_over(index: Index, cases: Iterable[BatchCase]) -> Counter[str]:
     """How many series are part of no case, by the code of what excludes them; ``NOT_NEEDED`` where nothing does."""
     named = {

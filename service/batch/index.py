@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from service.batch.archives import HEAD, unopened_archive
 from service.batch.sources import FileSource
 from service.dicom.headers import parse_header
 from service.dicom.records import InstanceHeader
 from service.errors import InputRefused
 
 _NOT_DICOM = "NOT_DICOM"
-_PREFIX_AT, _HEAD = 128, 132
+_PREFIX_AT, _PREFIX_END = 128, 132
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +28,18 @@ class IndexedInstance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnusableFile:
-    """A file that looks like DICOM but cannot be used, or that cannot be read."""
+    """A file that looks like DICOM but cannot be used, or that cannot be read.
+
+    Attributes
+    ----------
+    container
+        The archive or folder that could not be read, or not whole: who knows how many series it holds.
+    """
 
     source: FileSource
     code: str
     message: str
+    container: Path | None = None
 
 
 @dataclass(slots=True)
@@ -53,6 +62,15 @@ class Index:
     not_dicom: int = 0
 
     @property
+    def unread(self) -> dict[Path, str]:
+        """Archives and folders that could not be read, or not whole, and the first fault of each."""
+        found: dict[Path, str] = {}
+        for file in self.unusable:
+            if file.container is not None:
+                found.setdefault(file.container, file.message)
+        return found
+
+    @property
     def patients(self) -> dict[str, list[str]]:
         """Series UIDs by Patient ID; a series without one stands with its study alone."""
         found: dict[str, list[str]] = {}
@@ -69,10 +87,14 @@ def build_index(files: Iterable[FileSource], *, on_file: Callable[[], None] = la
     for source in files:
         on_file()
         try:
-            content = source.read() if _may_be_dicom(source.read(_HEAD)) else b""
+            head = source.read(HEAD)
+            content = source.read() if _may_be_dicom(head) else b""
         except OSError as fault:
-            message = fault.strerror or str(fault)
-            index.unusable.append(UnusableFile(source=source, code="FILE_UNREADABLE", message=message))
+            index.unusable.append(_unreadable(source, fault.strerror or str(fault)))
+            continue
+        archive = None if content else unopened_archive(source.name, head, nested=bool(source.member))
+        if archive is not None:
+            index.unusable.append(_unreadable(source, f"it is {archive}", container=source.path))
             continue
         try:
             header = parse_header(content)
@@ -94,8 +116,14 @@ def build_index(files: Iterable[FileSource], *, on_file: Callable[[], None] = la
     return index
 
 
+def _unreadable(source: FileSource, message: str, *, container: Path | None = None) -> UnusableFile:
+    if container is None and (source.member or source.path.is_dir()):
+        container = source.path
+    return UnusableFile(source=source, code="FILE_UNREADABLE", message=message, container=container)
+
+
 def _has_prefix(content: bytes) -> bool:
-    return content[_PREFIX_AT:_HEAD] == b"DICM"
+    return content[_PREFIX_AT:_PREFIX_END] == b"DICM"
 
 
 def _may_be_dicom(head: bytes) -> bool:

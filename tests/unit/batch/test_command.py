@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -74,6 +75,23 @@ def test_a_refused_case_gives_3_and_a_failed_one_1(
     monkeypatch.setattr(offline, "_ready_converter", lambda *_: crashing())
     status, out, _ = convert("src", "--out", "others")
     assert (status, "1 failed" in out, "INTERNAL_ERROR" in out) == (1, True, True)
+
+
+def test_a_damaged_archive_is_a_refused_line_whatever_else_is_there(convert: Run, tmp_path: Path) -> None:
+    case_id = small_pair(tmp_path / "src")
+    with zipfile.ZipFile(tmp_path / "half.zip", "w") as made:
+        made.writestr("1.dcm", bytes(5000))
+    (tmp_path / "half.zip").write_bytes((tmp_path / "half.zip").read_bytes()[:3000])
+    status, out, _ = convert("src", "half.zip", "--out", "results")
+    assert (status, "1 archives or folders not, or not whole (half.zip)" in out) == (3, True)
+    found = {line["case_id"]: (line["outcome"], line["reasons"]) for line in summary(tmp_path / "results")}
+    assert found.pop(case_id) == ("predicted", "")
+    assert list(found.values()) == [("refused", "FILE_UNREADABLE")]
+    assert "half.zip" in [line["other_sources"] for line in summary(tmp_path / "results")]
+    assert convert("half.zip", "--out", "others")[0] == 3
+    (tmp_path / "pairs.csv").write_text("baseline,delayed,case\nsrc/P1/before,half.zip,one\n")
+    assert convert("--manifest", "pairs.csv", "--out", "by-table")[0] == 3
+    assert [line["reasons"] for line in summary(tmp_path / "by-table")] == ["FILE_UNREADABLE"]
 
 
 def test_results_within_the_source_do_not_disturb_the_next_run(convert: Run, tmp_path: Path) -> None:
