@@ -144,6 +144,7 @@ class _Seen:
     files: int = 0
     not_dicom: int = 0
     unusable: int = 0
+    recoded: int = 0
     first_fault: str = ""
     unread: list[str] = field(default_factory=list)
     spare_series: Counter[str] = field(default_factory=Counter)
@@ -154,12 +155,18 @@ class _Seen:
         if index.unusable and not self.first_fault:
             first = index.unusable[0]
             self.first_fault = f"{first.source.name}: {first.code}, {first.message}"
+        self.recoded += index.recoded
         self.unread += [place.name for place in index.unread]
 
     def sentence(self) -> str:
         parts = [f"{self.files} files read"]
         if self.not_dicom:
             parts.append(f"{self.not_dicom} are not DICOM")
+        if self.recoded:
+            parts.append(
+                f"{self.recoded} hold the image of another one (in another encoding, or with other words in "
+                "the header) and were left out"
+            )
         if self.unusable:
             parts.append(f"{self.unusable} cannot be used (the first: {self.first_fault.rstrip('.')})")
         if self.unread:

@@ -178,7 +178,7 @@ def _summary(index: Index, uid: str) -> SeriesSummary:
 
 
 def chosen_pair(index: Index, baseline_uid: str, delayed_uid: str, injection_time: datetime | None) -> BatchCase:
-    """The case of two series by UID; refused when an instance of either came with two contents.
+    """The case of two series by UID; refused when an instance of either came with two images.
 
     Raises
     ------
@@ -193,7 +193,7 @@ def chosen_pair(index: Index, baseline_uid: str, delayed_uid: str, injection_tim
     if conflicts:
         reason = Reason(
             code="CONFLICTING_INSTANCES",
-            message="Instances lie there twice with different content under one SOP Instance UID; "
+            message="Instances lie there twice with different images under one SOP Instance UID; "
             "remove the wrong ones and convert again.",
             measured=float(conflicts),
             limit=0.0,

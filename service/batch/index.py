@@ -11,6 +11,7 @@ from service.batch.archives import HEAD, unopened_archive
 from service.batch.sources import FileSource
 from service.dicom.headers import parse_header
 from service.dicom.records import InstanceHeader
+from service.dicom.same_image import same_image
 from service.errors import InputRefused
 
 _NOT_DICOM = "NOT_DICOM"
@@ -49,9 +50,12 @@ class Index:
     Attributes
     ----------
     series
-        By Series Instance UID; an instance that lies there twice with one content is listed once.
+        By Series Instance UID; an instance that lies there twice with one image is listed once: of several files the
+        one whose SHA-256 comes first, so that the order of a folder changes nothing.
     conflicts
-        Number of instances, by series, whose UID came with a second content, in that series or another.
+        Number of instances, by series, whose UID came with a second image, in that series or another.
+    recoded
+        Number of further files with the image of another one, in another encoding or with other words in the header.
     not_dicom
         Number of files that are something else.
     """
@@ -60,6 +64,7 @@ class Index:
     conflicts: dict[str, int] = field(default_factory=dict)
     unusable: list[UnusableFile] = field(default_factory=list)
     not_dicom: int = 0
+    recoded: int = 0
 
     @property
     def unread(self) -> dict[Path, str]:
@@ -109,11 +114,24 @@ def build_index(files: Iterable[FileSource], *, on_file: Callable[[], None] = la
         first = known.setdefault(header.sop_instance_uid, found)
         if first is found:
             index.series.setdefault(header.series_instance_uid, []).append(found)
+        elif first.sha256 != found.sha256 and _same_image(first, content):
+            index.recoded += 1
+            if found.sha256 < first.sha256:
+                known[header.sop_instance_uid] = found
+                series = index.series[header.series_instance_uid]
+                series[series.index(first)] = found
         elif first.sha256 != found.sha256:
-            # Which content is the right one cannot be told, nor, if it names two series, where it belongs.
+            # Which image is the right one cannot be told, nor, if it names two series, where it belongs.
             for uid in {first.header.series_instance_uid, header.series_instance_uid}:
                 index.conflicts[uid] = index.conflicts.get(uid, 0) + 1
     return index
+
+
+def _same_image(first: IndexedInstance, content: bytes) -> bool:
+    try:
+        return same_image(first.source.read(), content)
+    except OSError:  # it was there a moment ago
+        return False
 
 
 def _unreadable(source: FileSource, message: str, *, container: Path | None = None) -> UnusableFile:

@@ -11,6 +11,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from pydicom.uid import JPEGLSLossless
 
 from service import cli, offline
 from service.batch import run as running
@@ -19,6 +20,7 @@ from service.batch.claim import LOCK_NAME, claimed
 from service.report import Json
 from tests.builders.batch import conversions, small_baseline, small_delayed, small_pair, told_converter
 from tests.builders.dicom import make_uid
+from tests.builders.dicom_encoding import encode
 from tests.builders.patients import INJECTED_AT, write
 
 Run = Callable[..., tuple[int, str, str]]
@@ -231,12 +233,19 @@ def test_a_table_names_dicom_pairs_and_their_cases(convert: Run, tmp_path: Path)
 
 def test_a_conflict_keeps_the_name_that_the_table_gives(convert: Run, tmp_path: Path) -> None:
     small_pair(tmp_path / "src")
-    write(small_baseline(SoftwareVersions="2")[:1], tmp_path / "src/P1/before/again")
+    write(small_baseline(RescaleSlope="1", RescaleIntercept="7")[:1], tmp_path / "src/P1/before/again")
     (tmp_path / "pairs.csv").write_text("baseline,delayed,case\nsrc/P1/before,src/P1/after,one\n")
     assert convert("--manifest", "pairs.csv", "--out", "results")[0] == 3
     assert [(line["case_id"], line["reasons"]) for line in summary(tmp_path / "results")] == [
         ("one", "CONFLICTING_INSTANCES")
     ]
+
+
+def test_a_copy_in_another_encoding_is_left_out_and_the_notes_say_so(convert: Run, tmp_path: Path) -> None:
+    small_pair(tmp_path / "src")
+    write(encode(small_baseline(), JPEGLSLossless), tmp_path / "src/P1/before/again")
+    status, out, _ = convert("src", "--out", "results")
+    assert (status, "62 hold the image of another one (in another encoding" in out) == (0, True)
 
 
 def test_one_pair_in_two_rows_is_one_case_unless_the_rows_differ(convert: Run, tmp_path: Path) -> None:
