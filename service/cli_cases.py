@@ -72,22 +72,22 @@ def list_cases(
     if as_json:
         typer.echo(json.dumps([_document(case) for case in cases], indent=2))
         return
+    # Reasons below the state, each on a line of its own: beside it the longest would not fit into 80 columns.
     table = Table(
         Column("case", no_wrap=True),
-        Column("state", no_wrap=True),
+        Column("state, reasons", overflow="fold"),
         Column("hours", no_wrap=True),
-        Column("reasons", overflow="fold"),
         Column("sent", no_wrap=True),
         Column("changed, UTC", no_wrap=True),
         box=box.SIMPLE_HEAD,
+        collapse_padding=True,
     )
     for case in cases:
         ended = f", {case.outcome.value}" if case.outcome and case.state is CaseState.DONE else ""
         table.add_row(
             case.case_id,
-            case.state.value + ended,
-            f"{case.hours_after_injection:.2f}" if case.hours_after_injection is not None else "",
-            " ".join(reason.code for reason in case.reasons),
+            "\n".join([case.state.value + ended, *dict.fromkeys(reason.code for reason in case.reasons)]),
+            _hours(case),
             f"{case.delivered}/{case.deliverable}" if case.deliverable else "",
             f"{case.updated_at:%m-%d %H:%M}",
         )
@@ -113,11 +113,10 @@ def show(case_id: CaseId, *, config: ConfigFile = None, as_json: AsJson = False)
         typer.echo(json.dumps(document, indent=2))
         return
     console = Console(soft_wrap=True)
+    shown = document | {"hours_after_injection": _hours(case)}
     for name in ("case_id", "state", "outcome", "baseline_series_uid", "delayed_series_uid", "injection_time",
                  "hours_after_injection", "revision", "attempts", "delivered", "deliverable", "result"):  # fmt: skip
-        console.print(
-            f"{name:22} {document[name] if document[name] is not None else ''}", markup=False, highlight=False
-        )
+        console.print(f"{name:22} {shown[name] if shown[name] is not None else ''}", markup=False, highlight=False)
     for reason in case.reasons:
         figures = f" (measured {reason.measured}, limit {reason.limit})" if reason.measured is not None else ""
         console.print(f"\n{reason.code}{figures}\n  {reason.message}", markup=False, highlight=False)
@@ -210,6 +209,11 @@ def _say(case: Case, as_json: bool) -> None:
         typer.echo(json.dumps(_document(case), indent=2))
     else:
         typer.echo(f"case {case.case_id} is {case.state.value}, revision {case.revision}")
+
+
+def _hours(case: Case) -> str:
+    """To half a minute; `_document` has them exactly."""
+    return "" if case.hours_after_injection is None else f"{case.hours_after_injection:.2f}"
 
 
 def _document(case: Case) -> dict[str, Any]:
