@@ -43,14 +43,14 @@ class TableRow:
 
 
 def read_table(path: Path) -> tuple[TableRow, ...]:
-    """All rows; the separator is a comma, or a semicolon as some spreadsheet programs write it.
+    """All rows; the separator is a comma, or a semicolon as some spreadsheet programs write it, then with 1,5 for 1.5.
 
     Raises
     ------
     UsageError
         Lists every fault at once.
     """
-    columns, lines = read_lines(path)
+    columns, lines = read_lines(path, numbers=("hours_after_injection",))
     problems = list(_heading_faults(columns))
     rows: list[TableRow] = []
     for number, cells in [] if problems else lines:

@@ -152,6 +152,14 @@ def test_an_unknown_key_is_answered_with_the_one_that_was_meant(
     assert f"(did you mean {meant}?)" in problem
 
 
+def test_a_file_that_notepad_saved_with_its_mark_is_read(tmp_path: Path) -> None:
+    path, password = tmp_path / "csf24.toml", tmp_path / "password"
+    password.write_text("\ufeffhunter2\r\n", encoding="utf-8")
+    text = f'[storage]\ndatabase = "postgresql://csf24@db/csf24"\ndatabase_password_file = "{password}"\n'
+    path.write_bytes(f"\ufeff{text}".replace("\n", "\r\n").encode())
+    assert load_config(path, {}).storage.database == "postgresql://csf24:hunter2@db/csf24"
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
