@@ -59,12 +59,37 @@ def test_a_predicted_batch_ends_with_0_and_is_printed_as_a_table(convert: Run, t
     assert [line["case_id"] for line in summary(tmp_path / "results")] == [case_id]
 
 
+def test_the_table_breaks_no_code_at_80_columns(convert: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(small_delayed("P2"), tmp_path / "src")
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = convert("src", "--out", "results")
+    assert "BASELINE_MISSING" in {line.strip() for line in out.splitlines()}
+
+
 def test_reports_are_printed_as_json_and_nothing_else_is(convert: Run, tmp_path: Path) -> None:
     case_id = small_pair(tmp_path / "src")
     status, out, _ = convert("src", "--out", "results", "--json")
     (report,) = json.loads(out)
     assert (status, report["case_id"]) == (0, case_id)
     assert report == json.loads((tmp_path / "results" / case_id / "report.json").read_text())
+
+
+def test_the_overview_is_there_while_the_batch_still_runs(
+    convert: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = sorted(small_pair(tmp_path / "src", patient) for patient in ("P1", "P2"))
+    seen: list[str] = []
+    real = running.run_batch
+
+    def watched(*arguments: object, **options: object) -> Iterator[tuple[BatchCase, Json, bool]]:
+        for row in real(*arguments, **options):  # type: ignore[arg-type]
+            yield row
+            seen.append((tmp_path / "results/overview.html").read_text())
+
+    monkeypatch.setattr(running, "run_batch", watched)
+    assert convert("src", "--out", "results")[0] == 0
+    assert ["1 not yet done" in page for page in seen] == [True, False]
+    assert all(f">{case_id}</a>" in seen[1] for case_id in ids)
 
 
 def test_a_refused_case_gives_3_and_a_failed_one_1(
