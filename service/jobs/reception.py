@@ -12,7 +12,8 @@ import structlog
 
 from service.dicom.headers import parse_header, parse_received
 from service.dicom.records import InstanceHeader, StoredInstance
-from service.errors import InputRefused, Reason
+from service.dicom.same_image import same_image
+from service.errors import InputRefused, Reason, StorageUnavailable
 from service.storage.instance_ledger import Rebuilt
 from service.storage.ledger import Ledger
 from service.storage.part10 import FileMeta, encode_head
@@ -29,7 +30,7 @@ _MISMATCH = Reason(
 class Reception(Enum):
     """What became of an arriving object."""
 
-    KEPT = "kept"  # durable, or already held
+    KEPT = "kept"  # durable, or already held, be it in another encoding
     NOT_UNDERSTOOD = "not understood"  # kept aside with the reason, never used
     MISMATCH = "mismatch"  # the data set contradicts the request; kept aside
 
@@ -85,7 +86,8 @@ class Receiver:
         except InputRefused as refusal:
             self._set_aside(stored, refusal.reasons[0], now)
             return Reception.MISMATCH if refusal.reasons[0] is _MISMATCH else Reception.NOT_UNDERSTOOD
-        self._ledger.instances.record(stored, header)
+        if not self._is_held(stored):
+            self._ledger.instances.record(stored, header)
         tell(header)
         return Reception.KEPT
 
@@ -95,10 +97,34 @@ class Receiver:
 
     def recover(self) -> Rebuilt:
         """Record what the spool holds and the ledger does not know: after a kill, or after the ledger was lost."""
-        return self._ledger.instances.rebuild_from(self._spool, self._header, now=self._now())
+        return self._ledger.instances.rebuild_from(self._spool, self._header, now=self._now(), is_held=self._is_held)
 
     def _header(self, stored: StoredInstance) -> InstanceHeader:
         return _checked(parse_header(self._spool.read(stored)), stored.sop_instance_uid)
+
+    def _is_held(self, stored: StoredInstance) -> bool:
+        """Whether its image is recorded already, in another encoding or with other words in its header.
+
+        Then the file goes, so that no conflict is seen where there is none. Pixels are decoded only where a SOP
+        Instance UID came with two contents. Two that arrive at one moment may miss each other and be recorded as a
+        conflict, until one of them is sent again.
+        """
+        if not self._spool.has_another(stored):
+            return False
+        held = self._ledger.instances.usable(stored.sop_instance_uid)
+        if held is None or held.relative_path == stored.relative_path:
+            return False
+        try:
+            same = same_image(self._spool.read(held), self._spool.read(stored))
+        except StorageUnavailable:
+            # Either the one that is held is damaged, or another association has just discarded this one as the same.
+            return not self._spool.holds(stored)
+        if same:
+            if self._ledger.instances.knows(stored.relative_path):
+                self._ledger.instances.forget([stored.relative_path])
+            self._spool.discard(stored)
+            _log.info("an image came again in another form", held=held.relative_path, again=stored.relative_path)
+        return same
 
     def _set_aside(self, stored: StoredInstance, reason: Reason, now: datetime) -> None:
         self._ledger.instances.reject(

@@ -132,6 +132,14 @@ class InstanceLedger:
         with reading(self._engine) as connection:
             return tuple(_stored(row) for row in connection.execute(query).mappings())
 
+    def usable(self, sop_instance_uid: str) -> StoredInstance | None:
+        """The content that stands for a SOP Instance UID, or None when nothing of it has been recorded."""
+        table = schema.instances
+        query = select(table).where(table.c.sop_instance_uid == sop_instance_uid, table.c.conflict.is_(False))
+        with reading(self._engine) as connection:
+            row = connection.execute(query).mappings().first()
+        return _stored(row) if row else None
+
     def headers_of(self, series_uid: str) -> tuple[InstanceHeader, ...]:
         """Headers of the usable instances of a series, in the order of `instances_of`."""
         table = schema.instances
@@ -208,7 +216,12 @@ class InstanceLedger:
         return False
 
     def rebuild_from(
-        self, spool: Spool, read_header: Callable[[StoredInstance], InstanceHeader], *, now: datetime
+        self,
+        spool: Spool,
+        read_header: Callable[[StoredInstance], InstanceHeader],
+        *,
+        now: datetime,
+        is_held: Callable[[StoredInstance], bool] = lambda _: False,
     ) -> Rebuilt:
         """Record every spooled instance that the ledger does not know.
 
@@ -219,6 +232,8 @@ class InstanceLedger:
         ----------
         read_header
             Reads the file's header; `InputRefused` puts the object among the rejected ones.
+        is_held
+            Whether the image is recorded already, from another file; then there is nothing to record.
         """
         recorded = rejected = 0
         found = spool.scan(skip=self.knows)
@@ -241,8 +256,9 @@ class InstanceLedger:
                 )
                 rejected += 1
                 continue
-            self.record(item, header)
-            recorded += 1
+            if not is_held(item):
+                self.record(item, header)
+                recorded += 1
         return Rebuilt(recorded=recorded, rejected=rejected)
 
     def _series(self, condition: ColumnElement[bool]) -> tuple[SeriesRow, ...]:

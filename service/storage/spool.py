@@ -111,8 +111,7 @@ class Spool:
         """Store one received data set as a Part 10 file; durable when this returns.
 
         The data set is kept byte for byte. The same content again is the same file, which is
-        left as it is; other content under the same SOP Instance UID is a second file, and the
-        ledger reports the conflict.
+        left as it is; other content under the same SOP Instance UID is a second file: `has_another`.
 
         Parameters
         ----------
@@ -171,6 +170,23 @@ class Spool:
         except (FileNotFoundError, ValueError):
             return None
         return found[:offset] if found[offset:] == encoded_dataset else None
+
+    def holds(self, stored: StoredInstance) -> bool:
+        """Whether the object's file is there."""
+        with disk_faults():
+            return (self.root / stored.relative_path).is_file()
+
+    def has_another(self, stored: StoredInstance) -> bool:
+        """Whether other content lies there under the same SOP Instance UID; one look into a folder, nothing is read."""
+        own = self.root / stored.relative_path
+        uid = own.name.partition("-")[0]
+        with disk_faults(), os.scandir(own.parent) as entries:
+            return any(entry.name.startswith(uid) and entry.name != own.name for entry in entries)
+
+    def discard(self, stored: StoredInstance) -> None:
+        """Remove an object's file; only for one that is not acknowledged, or whose image is held under another name."""
+        with disk_faults():
+            (self.root / stored.relative_path).unlink(missing_ok=True)
 
     def path(self, stored: StoredInstance) -> Path:
         """Absolute path of a stored instance's Part 10 file.
