@@ -54,6 +54,7 @@ def convert(
     """Convert offline. Status 0: all predicted; 3: some refused; 1: some failed; 2: wrong usage; 130: interrupted."""
     from service.batch.claim import claimed
     from service.batch.run import run_batch
+    from service.batch.summary import write_summary
     from service.case_actions import parse_time
     from service.monitoring.log import configure_logging
     from service.offline import LOG_LEVEL, Choice, plan_batch
@@ -83,9 +84,10 @@ def convert(
                         if not row[2]:
                             progress.console.print(_line(row[1]), highlight=False)
                             with suppress(OSError):  # what is wrong with the folder is said at the end
-                                _write_overviews(rows, plan)
+                                _write_overview(rows, plan)
                 finally:
-                    _write_overviews(rows, plan)
+                    write_summary([(case, report) for case, report, _ in rows], out / _SUMMARY)
+                    _write_overview(rows, plan)
     except KeyboardInterrupt:
         console.print(f"interrupted after {len(rows)} cases; the same command goes on from there", highlight=False)
         raise typer.Exit(_EXIT_INTERRUPTED) from None
@@ -96,14 +98,11 @@ def convert(
     raise typer.Exit(_status(rows))
 
 
-def _write_overviews(rows: list[_Row], plan: Plan) -> None:
-    """After each case, so that a long batch can be followed, and what was done is told however it ends."""
+def _write_overview(rows: list[_Row], plan: Plan) -> None:
+    """After each case, so that a long batch can be followed; summary.csv, which programs wait for, comes at the end."""
     from service.batch.overview import write_overview
-    from service.batch.summary import write_summary
 
-    found = [(case, report) for case, report, _ in rows]
-    write_summary(found, plan.request.out / _SUMMARY)
-    write_overview(found, plan.request, planned=len(plan.cases))
+    write_overview([(case, report) for case, report, _ in rows], plan.request, planned=len(plan.cases))
 
 
 def _progress(console: Console) -> Progress:

@@ -85,6 +85,7 @@ def test_the_overview_is_there_while_the_batch_still_runs(
         for row in real(*arguments, **options):  # type: ignore[arg-type]
             yield row
             seen.append((tmp_path / "results/overview.html").read_text())
+            assert not (tmp_path / "results/summary.csv").exists()  # programs take it for the end
 
     monkeypatch.setattr(running, "run_batch", watched)
     assert convert("src", "--out", "results")[0] == 0
