@@ -74,6 +74,8 @@ def test_what_a_re_export_writes_into_the_header_makes_no_other_image(change: Ca
         set_to("PatientID", "P2"),
         set_to("PatientName", "Other^Name"),
         set_to("PatientBirthDate", "19000101"),
+        set_to("PatientSex", "F"),
+        set_to("AccessionNumber", "A17"),
         set_to("AcquisitionTime", "235959"),
         set_to("ImagePositionPatient", [1.0, 2.0, 3.0]),
         set_to("PixelSpacing", [0.7, 0.7]),
@@ -84,8 +86,8 @@ def test_what_a_re_export_writes_into_the_header_makes_no_other_image(change: Ca
         set_scale_slope,
     ],
     ids=[
-        "pixel", "patient", "name", "birth", "time", "position", "spacing", "frame", "series", "rescale", "injection",
-        "scale slope",
+        "pixel", "patient", "name", "birth", "sex", "accession number", "time", "position", "spacing", "frame",
+        "series", "rescale", "injection", "scale slope",
     ],
 )  # fmt: skip
 def test_another_image_place_time_or_person_is_another_image(change: Callable[[Dataset], None]) -> None:

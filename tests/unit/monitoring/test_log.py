@@ -192,7 +192,7 @@ def test_warnings_without_their_text_are_said_once_for_each_place_and_counted_at
     for _ in range(300):
         pydicom_again(NAME)
         logging.getLogger("uvicorn.error").warning("port %d is odd", 7)
-    logging.getLogger("pynetdicom.acse").warning("of %s", NAME)
+    logging.getLogger("highdicom.base").warning("of %s", NAME)
 
     assert sum("withheld" in str(line["event"]) for line in lines(stream)) == 2
     assert sum(line["event"] == "port 7 is odd" for line in lines(stream)) == 300
