@@ -105,6 +105,7 @@ def test_an_encrypted_archive_and_a_folder_that_cannot_be_listed_are_told(
         ("notes.txt", b"PK is how a .zip begins"),
         ("damaged.gz", b"\x1f\x8b\x08\x00" + bytes(30)),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",  # random bytes are no name for a test
 )
 def test_other_files_are_not_taken_for_archives(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
