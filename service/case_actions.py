@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 
-from service.cases import Case
+from service.cases import Case, CaseState
 from service.config import Config
 from service.dicom.pair_check import check_pair
 from service.dicom.records import SeriesSummary
@@ -33,7 +33,7 @@ class CaseActions:
         self._now = now
 
     def retry(self, case_id: str, *, by: str) -> Case:
-        """Convert a failed or refused case anew."""
+        """Convert a case that failed or is done anew; the result says that it replaces an earlier one."""
         return self._ledger.cases.requeue(case_id, now=self._now(), text=f"retried by {by}")
 
     def discard(self, case_id: str, *, by: str) -> Case:
@@ -43,7 +43,9 @@ class CaseActions:
     def release(
         self, case_id: str, *, by: str, baseline: str = "", delayed: str = "", injection_time: str = ""
     ) -> Case:
-        """Queue a held case with what it lacked; the checks on headers and pixels still apply.
+        """Queue a held case with what it lacked, or one that failed or is done with a corrected time.
+
+        The checks on headers and pixels still apply.
 
         Parameters
         ----------
@@ -59,6 +61,12 @@ class CaseActions:
             if uid and self._ledger.instances.series(uid) is None:
                 raise UsageError(f"series {uid}: nothing of it has been received")
         hours = hours_after_injection(self._ledger, *pair, injected, self._config) if all(pair) else None
+        chosen = {baseline, delayed} - {"", held.baseline_series_uid, held.delayed_series_uid}
+        if held.state in (CaseState.DONE, CaseState.FAILED) and injection_time and injected and not chosen:
+            text = f"injection time corrected by {by}"
+            return self._ledger.cases.correct(
+                case_id, injection_time=injected, hours_after_injection=hours, now=self._now(), text=text
+            )
         return self._ledger.cases.release(
             case_id,
             now=self._now(),

@@ -28,7 +28,8 @@ class CaseState(StrEnum):
 
     held -> queued | discarded; queued -> running; running -> sending | refused | failed;
     refused -> done after its refusal notice is delivered; sending -> done;
-    failed -> queued (retry) | discarded; anything not done -> discarded.
+    failed -> queued (retry) | discarded; anything not done -> discarded; done -> queued, as a new revision, when its
+    series have grown or a person corrects it.
     """
 
     HELD = "held"  # a person must decide or supply something; reasons say what
@@ -64,6 +65,8 @@ class Case:
         Raised when the pair is converted anew (retry by a person, released with other facts).
     delivered, deliverable
         Instances confirmed at the destinations / to be delivered.
+    replaces
+        How many results of earlier revisions the destinations hold: what is made now says that it replaces them.
     """
 
     case_id: str
@@ -80,6 +83,7 @@ class Case:
     deliverable: int
     created_at: datetime
     updated_at: datetime
+    replaces: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,29 +68,34 @@ def list_cases(
     """Cases, the last changed first."""
     with _opened(config) as (_, ledger):
         cases = ledger.cases.cases(*(state or ()))
+        waiting = () if state else ledger.waiting.all()
     if as_json:
         typer.echo(json.dumps([_document(case) for case in cases], indent=2))
         return
+    # Reasons below the state, each on a line of its own: beside it the longest would not fit into 80 columns.
     table = Table(
         Column("case", no_wrap=True),
-        Column("state", no_wrap=True),
+        Column("state, reasons", overflow="fold"),
         Column("hours", no_wrap=True),
-        Column("reasons", overflow="fold"),
         Column("sent", no_wrap=True),
         Column("changed, UTC", no_wrap=True),
         box=box.SIMPLE_HEAD,
+        collapse_padding=True,
     )
     for case in cases:
         ended = f", {case.outcome.value}" if case.outcome and case.state is CaseState.DONE else ""
         table.add_row(
             case.case_id,
-            case.state.value + ended,
-            f"{case.hours_after_injection:.2f}" if case.hours_after_injection is not None else "",
-            " ".join(reason.code for reason in case.reasons),
+            "\n".join([case.state.value + ended, *dict.fromkeys(reason.code for reason in case.reasons)]),
+            _hours(case),
             f"{case.delivered}/{case.deliverable}" if case.deliverable else "",
             f"{case.updated_at:%m-%d %H:%M}",
         )
     Console().print(table if cases else "no cases")
+    for wait in waiting:
+        codes = " ".join(reason.code for reason in wait.reasons) or "more of the same"
+        until = f", until {wait.until:%m-%d %H:%M} UTC" if wait.until else ""
+        typer.echo(f"no case yet, {wait.series} series wait{until}: {codes}")
 
 
 @app.command()
@@ -108,11 +113,10 @@ def show(case_id: CaseId, *, config: ConfigFile = None, as_json: AsJson = False)
         typer.echo(json.dumps(document, indent=2))
         return
     console = Console(soft_wrap=True)
+    shown = document | {"hours_after_injection": _hours(case)}
     for name in ("case_id", "state", "outcome", "baseline_series_uid", "delayed_series_uid", "injection_time",
                  "hours_after_injection", "revision", "attempts", "delivered", "deliverable", "result"):  # fmt: skip
-        console.print(
-            f"{name:22} {document[name] if document[name] is not None else ''}", markup=False, highlight=False
-        )
+        console.print(f"{name:22} {shown[name] if shown[name] is not None else ''}", markup=False, highlight=False)
     for reason in case.reasons:
         figures = f" (measured {reason.measured}, limit {reason.limit})" if reason.measured is not None else ""
         console.print(f"\n{reason.code}{figures}\n  {reason.message}", markup=False, highlight=False)
@@ -144,7 +148,7 @@ def follow_ups(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def retry(case_id: CaseId, *, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Convert a failed or refused case anew; the running service takes it up within seconds."""
+    """Convert a case that failed or is done anew; the result says that it replaces the earlier one."""
     with _opened(config) as (loaded, ledger):
         _say(_actions(loaded, ledger).retry(case_id, by=_BY), as_json)
 
@@ -160,7 +164,7 @@ def release(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Queue a held case with what it lacked; the checks on headers and pixels still apply."""
+    """Queue a held case with what it lacked, or correct the time of one that is done; all checks still apply."""
     with _opened(config) as (loaded, ledger):
         case = _actions(loaded, ledger).release(
             case_id, by=_BY, baseline=baseline, delayed=delayed, injection_time=injection_time
@@ -205,6 +209,11 @@ def _say(case: Case, as_json: bool) -> None:
         typer.echo(json.dumps(_document(case), indent=2))
     else:
         typer.echo(f"case {case.case_id} is {case.state.value}, revision {case.revision}")
+
+
+def _hours(case: Case) -> str:
+    """To half a minute; `_document` has them exactly."""
+    return "" if case.hours_after_injection is None else f"{case.hours_after_injection:.2f}"
 
 
 def _document(case: Case) -> dict[str, Any]:

@@ -6,17 +6,18 @@ import json
 import os
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
 from service.cases import CaseOutcome
 from service.config import load_config
-from service.errors import UsageError
 
 if TYPE_CHECKING:
     from service.batch.cases import BatchCase
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     _Row = tuple[BatchCase, Json, bool]
 
 _EXIT_REFUSED, _EXIT_FAILED, _EXIT_INTERRUPTED = 3, 1, 130
+_SUMMARY, _OVERVIEW = "summary.csv", "overview.html"
 _STYLES = {"predicted": "green", "refused": "yellow", "failed": "red"}
 
 
@@ -50,6 +52,7 @@ def convert(
     as_json: Annotated[bool, typer.Option("--json", help="Print the reports instead of a table.")] = False,
 ) -> None:
     """Convert offline. Status 0: all predicted; 3: some refused; 1: some failed; 2: wrong usage; 130: interrupted."""
+    from service.batch.claim import claimed
     from service.batch.run import run_batch
     from service.batch.summary import write_summary
     from service.case_actions import parse_time
@@ -73,15 +76,18 @@ def convert(
             plan = plan_batch(choice, loaded, out=out, model=model, on_file=lambda: progress.advance(reading))
             progress.update(reading, total=plan.files, completed=plan.files)
             converting = progress.add_task("converting", total=len(plan.cases))
-            _make_folder(out)
-            try:
-                for row in run_batch(plan.cases, plan.request, plan.make_converter, jobs=jobs):
-                    rows.append(row)
-                    progress.advance(converting)
-                    if not row[2]:
-                        progress.console.print(_line(row[1]), highlight=False)
-            finally:
-                write_summary([(case, report) for case, report, _ in rows], out / "summary.csv")
+            with claimed(out):
+                try:
+                    for row in run_batch(plan.cases, plan.request, plan.make_converter, jobs=jobs):
+                        rows.append(row)
+                        progress.advance(converting)
+                        if not row[2]:
+                            progress.console.print(_line(row[1]), highlight=False)
+                            with suppress(OSError):  # what is wrong with the folder is said at the end
+                                _write_overview(rows, plan)
+                finally:
+                    write_summary([(case, report) for case, report, _ in rows], out / _SUMMARY)
+                    _write_overview(rows, plan)
     except KeyboardInterrupt:
         console.print(f"interrupted after {len(rows)} cases; the same command goes on from there", highlight=False)
         raise typer.Exit(_EXIT_INTERRUPTED) from None
@@ -92,11 +98,11 @@ def convert(
     raise typer.Exit(_status(rows))
 
 
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as fault:
-        raise UsageError(f"--out {out}: {fault.strerror}; accepted: a folder that can be written") from fault
+def _write_overview(rows: list[_Row], plan: Plan) -> None:
+    """After each case, so that a long batch can be followed; summary.csv, which programs wait for, comes at the end."""
+    from service.batch.overview import write_overview
+
+    write_overview([(case, report) for case, report, _ in rows], plan.request, planned=len(plan.cases))
 
 
 def _progress(console: Console) -> Progress:
@@ -112,29 +118,33 @@ def _progress(console: Console) -> Progress:
 
 def _line(report: Json) -> str:
     outcome = report["outcome"]
-    codes = " ".join(reason["code"] for reason in report["reasons"])
-    return f"{report['case_id']}  [{_STYLES[outcome]}]{outcome}[/]  {codes}  {report['timings_s']['total']:.1f} s"
+    seconds = f"{report['timings_s']['total']:.1f} s"
+    return f"{report['case_id']}  [{_STYLES[outcome]}]{outcome}[/]  {' '.join(_codes(report))}  {seconds}"
+
+
+def _codes(report: Json) -> list[str]:
+    return [reason["code"] for reason in report["reasons"]]
 
 
 def _summarise(rows: list[_Row], plan: Plan, out: Path) -> None:
     console = Console(soft_wrap=True)
     table = Table(
         Column("case", overflow="fold"),
-        Column("outcome", no_wrap=True),
+        Column("outcome, why", overflow="fold"),  # on lines of their own: beside it the codes would be broken
         "hours",
         "reflux grade 24 h",
-        Column("why", overflow="fold"),
         "seconds",
         title="csf24 convert",
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
     )
     for _, report, _ in sorted(rows, key=lambda row: row[0].case_id):
         hours = report["hours_after_injection"]
         table.add_row(
             report["case_id"],
-            f"[{_STYLES[report['outcome']]}]{report['outcome']}[/]",
+            "\n".join([f"[{_STYLES[report['outcome']]}]{report['outcome']}[/]", *dict.fromkeys(_codes(report))]),
             "" if hours is None else f"{hours:.2f}",
             report["reflux"]["grade_24h"] or "",
-            " ".join(reason["code"] for reason in report["reasons"]),
             f"{report['timings_s']['total']:.1f}",
         )
     console.print(table)
@@ -146,7 +156,8 @@ def _summarise(rows: list[_Row], plan: Plan, out: Path) -> None:
     kept = sum(kept for _, _, kept in rows)
     earlier = f"; {kept} of them from an earlier run" if kept else ""
     console.print(f"{len(rows)} cases: {said}{earlier}. {plan.passed_over}", markup=False, highlight=False)
-    console.print(f"Results: {out}/<case>/, {out / 'summary.csv'}", markup=False, highlight=False)
+    made = f"{out / _SUMMARY}, {out / _OVERVIEW} (open it in a browser)"
+    console.print(f"Results: {out}/<case>/, {made}", markup=False, highlight=False)
     trained = "Predicted images are from a model trained on SIMULATED tracer. " if plan.simulated_training else ""
     console.print(f"{trained}Research use, not for diagnosis.", markup=False, highlight=False)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -50,7 +51,7 @@ def list_models(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    table = Table("model", "default", "input", "normalisation", "trained on", "sha256", "folder")
+    table = Table("model", "default", "input", "normalisation", "trained on", box=box.SIMPLE_HEAD)
     for row in rows:
         table.add_row(
             f"{row['name']} {row['version']}",
@@ -58,10 +59,12 @@ def list_models(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
             row["kind"],
             row["mode"],
             "SIMULATED patients" if row["simulated_training"] else "acquired images",
-            row["sha256"][:12],
-            row["directory"],
         )
-    Console().print(table)
+    console = Console(soft_wrap=True)
+    console.print(table, soft_wrap=False)
+    for row in rows:  # hash and folder are there to be copied: whole, whatever the terminal's width
+        for line in (f"{row['name']} {row['version']}", f"  sha256 {row['sha256']}", f"  folder {row['directory']}"):
+            console.print(line, markup=False, highlight=False)
 
 
 @app.command()

@@ -297,6 +297,7 @@ class Converter:
             ),
             hours_after_injection=received.hours_after_injection,
             warnings=warnings,
+            replaces=pair.replaces,
         )
 
     def _fingerprint(self, pair: DicomPair) -> str:
@@ -311,6 +312,8 @@ class Converter:
             "injection": pair.injection_time.isoformat() if pair.injection_time else "",
             "instances": [sorted(hashlib.sha256(content).hexdigest() for content in side) for side in sides],
         }
+        if pair.replaces:
+            settings["replaces"] = pair.replaces
         if self._fallback != "none":
             settings["fallback"] = self._fallback
         if self._predictor.manifest.calibration is not None:

@@ -118,12 +118,5 @@ class Housekeeping:
             self._swept = now
 
     def _look_again(self) -> None:
-        """Have pairing look at held cases again, since the table of injection times has changed."""
-        uids = {
-            uid
-            for case in self._ledger.cases.cases(CaseState.HELD)
-            for uid in (case.baseline_series_uid, case.delayed_series_uid)
-            if uid
-        }
-        if uids:
-            self._ledger.instances.unsettle(uids)
+        """Have pairing look at all that is in no pair yet, since the table of injection times has changed."""
+        self._ledger.instances.unsettle_unpaired()

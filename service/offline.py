@@ -25,6 +25,8 @@ from service.batch.cases import (
     chosen_pair,
     pair_up,
     passed_over,
+    unread_cases,
+    unread_reason,
 )
 from service.batch.convert_case import BatchRequest
 from service.batch.index import Index, build_index
@@ -45,6 +47,7 @@ from service.wiring import choose_model, injection_times, make_converter, output
 
 LOG_LEVEL: Literal["warning"] = "warning"
 """Of a command whose progress bar and table say the rest."""
+_MOST_NAMED = 5
 _NOTHING_MORE_WILL_COME = timedelta(days=36500)
 
 
@@ -141,7 +144,9 @@ class _Seen:
     files: int = 0
     not_dicom: int = 0
     unusable: int = 0
+    recoded: int = 0
     first_fault: str = ""
+    unread: list[str] = field(default_factory=list)
     spare_series: Counter[str] = field(default_factory=Counter)
 
     def add(self, index: Index) -> None:
@@ -149,14 +154,25 @@ class _Seen:
         self.unusable += len(index.unusable)
         if index.unusable and not self.first_fault:
             first = index.unusable[0]
-            self.first_fault = f"{first.source.path.name}: {first.code}, {first.message}"
+            self.first_fault = f"{first.source.name}: {first.code}, {first.message}"
+        self.recoded += index.recoded
+        self.unread += [place.name for place in index.unread]
 
     def sentence(self) -> str:
         parts = [f"{self.files} files read"]
         if self.not_dicom:
             parts.append(f"{self.not_dicom} are not DICOM")
+        if self.recoded:
+            parts.append(
+                f"{self.recoded} hold the image of another one (in another encoding, or with other words in "
+                "the header) and were left out"
+            )
         if self.unusable:
             parts.append(f"{self.unusable} cannot be used (the first: {self.first_fault.rstrip('.')})")
+        if self.unread:
+            more = len(self.unread) - _MOST_NAMED
+            names = ", ".join(self.unread[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+            parts.append(f"{len(self.unread)} archives or folders not, or not whole ({names})")
         if self.spare_series:
             codes = ", ".join(f"{code} {count}" for code, count in sorted(self.spare_series.items()))
             parts.append(f"{self.spare_series.total()} series are no part of a pair ({codes})")
@@ -175,7 +191,7 @@ def _check(choice: Choice) -> None:
 def _from_sources(choice: Choice, config: Config, on_file: Callable[[], None]) -> tuple[list[BatchCase], _Seen]:
     seen = _Seen()
     index = _index(choice.sources, seen, on_file)
-    if not index.series:
+    if not index.series and not index.unread:
         raise UsageError(f"no DICOM series below the sources: {seen.sentence()}")
     times = injection_times(config.pairing.injection_times)
     if choice.injection_time is not None:
@@ -192,7 +208,7 @@ def _from_sources(choice: Choice, config: Config, on_file: Callable[[], None]) -
     now = utc_now() + _NOTHING_MORE_WILL_COME
     cases = list(pair_up(index, policy=policy, injection_times=times, now=now))
     seen.spare_series = passed_over(index, cases)
-    return cases, seen
+    return [*cases, *unread_cases(index)], seen
 
 
 def _from_table(table: Path, config: Config, on_file: Callable[[], None]) -> tuple[list[BatchCase], _Seen]:
@@ -255,6 +271,8 @@ def _dicom_case(row: TableRow, times: InjectionTimes, seen: _Seen, on_file: Call
 
 def _not_a_pair(row: TableRow, sides: list[Index]) -> Reason | None:
     for index in sides:
+        if len(index.series) != 1 and index.unread:
+            return unread_reason(next(iter(index.unread.values())))
         if len(index.series) != 1:
             return Reason(
                 code="NOT_ONE_SERIES",

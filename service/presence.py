@@ -12,7 +12,7 @@ from service.errors import ConfigError, Csf24Error, RetryableError
 from service.jobs.recovery import SILENT_FOR
 from service.storage.ledger import Ledger
 
-BEAT_S = 4.0
+BEAT_S = 3.0
 Duty = Callable[[datetime], object]
 _log = structlog.get_logger()
 

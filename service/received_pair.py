@@ -30,6 +30,8 @@ class DicomPair:
     ----------
     derived_at
         Aware; goes into the headers, so it must be the same when the case is converted again.
+    replaces
+        How many earlier results of the case were delivered.
     """
 
     case_id: str
@@ -37,6 +39,7 @@ class DicomPair:
     delayed: Sequence[bytes]
     injection_time: datetime | None
     derived_at: datetime
+    replaces: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

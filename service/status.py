@@ -29,6 +29,7 @@ from service.monitoring.snapshot import (
     PlaneView,
     SectionRequest,
     StatusSnapshot,
+    WaitingView,
 )
 from service.network.peers import LocalEntity, Peer
 from service.network.storage_scu import echo
@@ -117,6 +118,10 @@ class StatusSource:
             counts, machines = self._ledger.counts(), self._machines(parts.taken_at)
             cases = tuple(self._brief(case) for case in self._shown())
             follow_ups = tuple(follow_up_view(row) for row in self._ledger.follow_ups.all())
+            waiting = tuple(
+                WaitingView(series=wait.series, since=wait.since, until=wait.until, reasons=wait.reasons)
+                for wait in self._ledger.waiting.all()
+            )
         except StorageUnavailable as fault:
             return replace(parts, ledger_problem=str(fault))
         figures = LedgerFigures(
@@ -129,7 +134,7 @@ class StatusSource:
             refused=counts.refused,
             deliveries={state.value: n for state, n in counts.deliveries.items()},
         )
-        return replace(parts, ledger=figures, cases=cases, machines=machines, follow_ups=follow_ups)
+        return replace(parts, ledger=figures, cases=cases, machines=machines, follow_ups=follow_ups, waiting=waiting)
 
     def _machines(self, now: datetime) -> tuple[MachineView, ...]:
         told = self._ledger.clock(now)

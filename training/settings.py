@@ -120,7 +120,7 @@ def load_recipe(which: str) -> TrainingRecipe:
         text = shipped.read_text(encoding="utf-8")
     else:
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except OSError as error:
             raise ConfigError([f"recipe {which} cannot be read: {error.strerror}"]) from error
     try:

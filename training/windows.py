@@ -54,7 +54,7 @@ def load_windows(which: str = "results") -> WindowSet:
     path, _, name = which.rpartition("#")
     source = Path(path) if path else resources.files("training") / "windows.toml"
     try:
-        sets = tomllib.loads(source.read_text(encoding="utf-8"))
+        sets = tomllib.loads(source.read_text(encoding="utf-8-sig"))
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise ConfigError([f"windows {which!r} cannot be read: {error}"]) from error
     if name not in sets:

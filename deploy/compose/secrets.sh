@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes what compose.yaml reads as secrets, in deploy/secrets: a certificate for the status page, and one user with a
-# random password for each of csf24's page, Orthanc and Grafana. What is there already is left alone, so that your own
+# random password for each of csf24's page, Orthanc, Grafana and PostgreSQL. What is there already is left alone, so that your own
 # certificate may be put there first. Needs openssl, and the image csf24:cpu (or IMAGE) for the page's users file.
 set -eu
 cd "$(dirname "$0")/.."
@@ -32,4 +32,5 @@ if [ ! -e orthanc-users.json ]; then
   printf '{"RegisteredUsers": {"admin": "%s"}}\n' "$(password)" >orthanc-users.json
 fi
 [ -e grafana-password ] || password >grafana-password
-chmod 644 page.pem page.key page-users orthanc-users.json grafana-password
+[ -e database-password ] || password >database-password # of compose.machines.yaml
+chmod 644 page.pem page.key page-users orthanc-users.json grafana-password database-password

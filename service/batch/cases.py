@@ -137,6 +137,27 @@ def pair_up(
     return tuple(cases)
 
 
+def unread_cases(index: Index) -> tuple[RefusedCase, ...]:
+    """A refusal for every archive and folder that could not be read: patients may be in there."""
+    return tuple(
+        RefusedCase(
+            case_id=digest_id("unread", str(place.resolve())),
+            reasons=(unread_reason(fault),),
+            others=(SeriesNote(place=str(place)),),
+        )
+        for place, fault in index.unread.items()
+    )
+
+
+def unread_reason(fault: str) -> Reason:
+    """Of an archive or folder; without its name, which may be a patient's."""
+    return Reason(
+        code="FILE_UNREADABLE",
+        message=f"An archive or folder could not be read, or not whole ({fault}); series that it holds may be missing. "
+        "Copy or unpack it again, and convert again.",
+    )
+
+
 def passed_over(index: Index, cases: Iterable[BatchCase]) -> Counter[str]:
     """How many series are part of no case, by the code of what excludes them; ``NOT_NEEDED`` where nothing does."""
     named = {
@@ -157,7 +178,7 @@ def _summary(index: Index, uid: str) -> SeriesSummary:
 
 
 def chosen_pair(index: Index, baseline_uid: str, delayed_uid: str, injection_time: datetime | None) -> BatchCase:
-    """The case of two series by UID; refused when an instance of either came with two contents.
+    """The case of two series by UID; refused when an instance of either came with two images.
 
     Raises
     ------
@@ -172,7 +193,7 @@ def chosen_pair(index: Index, baseline_uid: str, delayed_uid: str, injection_tim
     if conflicts:
         reason = Reason(
             code="CONFLICTING_INSTANCES",
-            message="Instances lie there twice with different content under one SOP Instance UID; "
+            message="Instances lie there twice with different images under one SOP Instance UID; "
             "remove the wrong ones and convert again.",
             measured=float(conflicts),
             limit=0.0,

@@ -21,6 +21,7 @@ from service.imaging.volume import Float64, Grid, Volume
 SUFFIXES = (".nii", ".nii.gz")
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SHEAR = 1e-3  # cosine; header affines are float32, and often written with four decimals
+_APART_MM = 1.0  # at any corner: quaternions of float32 move it by micrometres, four decimals by a tenth of that
 _MOST_VOXELS = LIMITS["MATRIX_TOO_LARGE"].highest
 _MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}  # unknown is taken as mm, as every program does
 _DAMAGE = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
@@ -40,7 +41,7 @@ def read_nifti(source: FileSource) -> Volume:
     ------
     InputRefused
         FILE_UNREADABLE, NOT_A_VOLUME (not 3D, or not of real numbers), MISSING_GEOMETRY (neither qform nor sform
-        is set), SHEARED_GRID, MATRIX_TOO_LARGE.
+        is set), GEOMETRY_CONTRADICTORY (both are, and differ), SHEARED_GRID, MATRIX_TOO_LARGE.
     """
     try:
         content = source.read()
@@ -90,8 +91,39 @@ def _shape_of(image: nibabel.Nifti1Image) -> tuple[int, ...]:
 def _affine_of(image: nibabel.Nifti1Image) -> Float64:
     if not (int(image.header["qform_code"]) or int(image.header["sform_code"])):
         raise _refusal("MISSING_GEOMETRY", "neither qform nor sform is set, so its orientation is unknown")
-    unit = image.header.get_xyzt_units()[0]
-    return np.asarray(np.diag([*[_MM.get(unit, 1.0)] * 3, 1.0]) @ image.affine)
+    to_mm = np.diag([*[_MM.get(image.header.get_xyzt_units()[0], 1.0)] * 3, 1.0])
+    _check_agreement(image, to_mm)
+    return np.asarray(to_mm @ image.affine)
+
+
+def _check_agreement(image: nibabel.Nifti1Image, to_mm: Float64) -> None:
+    """Hold qform against sform where both are set: programs differ in which one they believe.
+
+    A tool that flips or turns one of them and leaves the other exchanges left and right for half of all readers. That
+    an sform may mean another space than the qform on purpose (an atlas) does not help: nothing tells the two apart.
+    """
+    if not (int(image.header["qform_code"]) and int(image.header["sform_code"])):
+        return
+    sform, qform = np.asarray(image.header.get_sform()), _qform(image)
+    corners = np.array([(*corner, 1) for corner in np.ndindex(2, 2, 2)]) * (*(n - 1 for n in image.shape[:3]), 1)
+    apart = np.linalg.norm((corners @ (to_mm @ (qform - sform)).T)[:, :3], axis=1).max()
+    if not apart <= _APART_MM:  # nor if it is no number
+        mirrored = np.isfinite(apart) and np.linalg.det(qform[:3, :3]) * np.linalg.det(sform[:3, :3]) < 0
+        raise _refusal(
+            "GEOMETRY_CONTRADICTORY",
+            f"qform and sform place the image differently{', one mirrored' if mirrored else ''}; "
+            "find out which is right and set both to it",
+            measured=f"{apart:.1f} mm apart",
+            limit=f"{_APART_MM:g} mm",
+        )
+
+
+def _qform(image: nibabel.Nifti1Image) -> Float64:
+    """Not a number where the quaternion or the voxel sizes are none."""
+    try:
+        return np.asarray(image.header.get_qform())
+    except (ValueError, HeaderDataError):
+        return np.full((4, 4), np.nan)
 
 
 def _grid(affine: Float64, shape: tuple[int, ...]) -> Grid:

@@ -40,6 +40,11 @@ class FileSource:
     member: str = ""
 
     @property
+    def name(self) -> str:
+        """Of the file, or of the member."""
+        return Path(self.member or self.path).name
+
+    @property
     def place(self) -> str:
         """Where it was found, for summaries: the folder, or the archive and the folder inside it."""
         if not self.member:

@@ -21,7 +21,7 @@ from service.errors import UsageError
 
 _REQUIRED = ("baseline", "delayed")
 _OPTIONAL = ("case", "injection_time", "hours_after_injection")
-_RESERVED = frozenset({"summary.csv"})
+_RESERVED = frozenset({"summary.csv", "overview.html"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -43,14 +43,14 @@ class TableRow:
 
 
 def read_table(path: Path) -> tuple[TableRow, ...]:
-    """All rows; the separator is a comma, or a semicolon as some spreadsheet programs write it.
+    """All rows; the separator is a comma, or a semicolon as some spreadsheet programs write it, then with 1,5 for 1.5.
 
     Raises
     ------
     UsageError
         Lists every fault at once.
     """
-    columns, lines = read_lines(path)
+    columns, lines = read_lines(path, numbers=("hours_after_injection",))
     problems = list(_heading_faults(columns))
     rows: list[TableRow] = []
     for number, cells in [] if problems else lines:
@@ -99,7 +99,8 @@ def _faults(columns: list[str], cells: list[str], folder: Path) -> Iterator[str]
     if len(kinds) > 1:
         yield "one of the two is NIfTI and the other is not; accepted: both of one kind"
     if values["case"] and (not _NAME.fullmatch(values["case"]) or values["case"].lower() in _RESERVED):
-        yield f"case: found {values['case']!r}; accepted: 1 to 64 letters, digits, '.', '_' or '-', not summary.csv"
+        accepted = f"1 to 64 letters, digits, '.', '_' or '-', not {' or '.join(sorted(_RESERVED))}"
+        yield f"case: found {values['case']!r}; accepted: {accepted}"
     yield from _injection_faults(values["injection_time"], kinds)
     yield from _hours_faults(values["hours_after_injection"], kinds)
 

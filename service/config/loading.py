@@ -69,7 +69,7 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
 
 def _read(path: Path, problems: list[str]) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Notepad puts a mark before it
     except OSError as fault:
         problems.append(f"{path}: {fault.strerror or type(fault).__name__}; accepted: a readable TOML file")
     except UnicodeDecodeError:

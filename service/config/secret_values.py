@@ -67,7 +67,7 @@ def _holds_password(url: SplitResult) -> bool:
 
 def _read(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8").strip("\r\n")
+        text = path.read_text(encoding="utf-8-sig").strip("\r\n")
     except (OSError, UnicodeDecodeError) as fault:
         raise ValueError(f"found {str(path)!r}, which cannot be read") from fault
     if not text or "\n" in text:

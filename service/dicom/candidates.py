@@ -73,9 +73,9 @@ def time_line(series: Iterable[SeriesSummary], times: InjectionTimes, policy: Pa
     dated = [item for item in series if item.acquired_at is not None]
     clock = _Clock(scanner_offset(dated))
     ordered = sorted(dated, key=lambda item: (clock.of(item), item.series_instance_uid))
-    own = _own_injections(ordered, times, clock)
-    known = sorted({*own.values(), *_tabled(ordered, times)}, key=lambda moment: (clock.at(moment), str(moment)))
     reach = timedelta(hours=max(policy.washout_h, *(point.latest_h for point in policy.time_points), 0.0))
+    own = _own_injections(ordered, times, clock, reach)
+    known = sorted({*own.values(), *_tabled(ordered, times)}, key=lambda moment: (clock.at(moment), str(moment)))
     candidates = []
     for item in ordered:
         at = clock.of(item)
@@ -101,7 +101,9 @@ class _Clock:
         return wall_clock(item.acquired_at, self.offset)
 
 
-def _own_injections(ordered: Sequence[SeriesSummary], times: InjectionTimes, clock: _Clock) -> dict[str, datetime]:
+def _own_injections(
+    ordered: Sequence[SeriesSummary], times: InjectionTimes, clock: _Clock, reach: timedelta
+) -> dict[str, datetime]:
     """Injections that are said for a series, or stated in its header; in order of acquisition."""
     own: dict[str, datetime] = {}
     stated: list[datetime] = []
@@ -110,8 +112,8 @@ def _own_injections(ordered: Sequence[SeriesSummary], times: InjectionTimes, clo
         start = contrast_start_of(item) if said is None else None
         if start is not None:
             # Contrast/Bolus Start Time is a time of day. A scan of the next day that still shows it was not
-            # preceded by a second injection at the very minute of the first.
-            start = next((earlier for earlier in stated if _is_copy(clock.at(start), clock.at(earlier))), start)
+            # preceded by a second injection at the very minute of the first; one of a later episode may be.
+            start = next((earlier for earlier in stated if _is_copy(clock.at(start), clock.at(earlier), reach)), start)
             stated.append(start)
         injection = said or start
         if injection is not None:
@@ -119,9 +121,9 @@ def _own_injections(ordered: Sequence[SeriesSummary], times: InjectionTimes, clo
     return own
 
 
-def _is_copy(start: datetime, earlier: datetime) -> bool:
+def _is_copy(start: datetime, earlier: datetime, reach: timedelta) -> bool:
     days = round((start - earlier) / _DAY)
-    return days >= 1 and abs(start - earlier - days * _DAY) <= _SAME_TIME_OF_DAY
+    return days >= 1 and start - earlier <= reach and abs(start - earlier - days * _DAY) <= _SAME_TIME_OF_DAY
 
 
 def _tabled(ordered: Sequence[SeriesSummary], times: InjectionTimes) -> set[datetime]:

@@ -154,15 +154,24 @@ def derivation_text(case: Derivation) -> str:
         f"24 h T1 image PREDICTED by model {model.name} {model.version}; NOT ACQUIRED. {LIMITS_OF_USE}{trained} "
         f"Made from the baseline series and the series acquired {delay} after intrathecal contrast, which was "
         f"aligned to it rigidly; signal referred to orbital fat ({model.mode}). "
-        f"Software csf24 {facts.software_version}, model sha256 {model.sha256}, case {facts.case_id}."
+        f"Software csf24 {facts.software_version}, model sha256 {model.sha256}, case {facts.case_id}.{replaced(facts)}"
     )
     return ascii_text(text)[:_ST_LENGTH]
 
 
-def series_description(what: str, model_name: str) -> str:
-    """Series Description (0008,103E) in at most 64 characters; a long model name gives way, the warning does not."""
-    start, end = f"PREDICTED {what} (csf24 ", ") - not acquired"
-    return start + ascii_text(model_name)[: _LO_LENGTH - len(start) - len(end)] + end
+def series_description(what: str, facts: DerivationFacts) -> str:
+    """Series Description (0008,103E) in at most 64 characters; a long model name gives way, the warning does not.
+
+    One that replaces an earlier result of its case says which of them it is.
+    """
+    revision = f" rev {facts.replaces + 1}" if facts.replaces else ""
+    start, end = f"PREDICTED {what} (csf24 ", f"{revision}) - not acquired"
+    return start + ascii_text(facts.model.name)[: _LO_LENGTH - len(start) - len(end)] + end
+
+
+def replaced(facts: DerivationFacts) -> str:
+    """A sentence for a reader who finds an earlier result beside this one; empty for the first."""
+    return " REPLACES an earlier result of csf24 for this pair; do not use that one." if facts.replaces else ""
 
 
 def source_image_item(plane: SourcePlane, *, same_grid: bool) -> Dataset:

@@ -36,6 +36,8 @@ class DerivationFacts:
         Of the delayed series; None when unknown.
     software_version
         Of csf24.
+    replaces
+        How many earlier results of the case were delivered; the objects say that they replace them.
     """
 
     case_id: str
@@ -45,6 +47,7 @@ class DerivationFacts:
     model: ModelFacts
     hours_after_injection: float | None
     warnings: tuple[Reason, ...] = ()
+    replaces: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from functools import cache
 from numbers import Real
 from typing import cast
 
@@ -13,6 +14,7 @@ import pydicom.config
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag
 from pydicom.valuerep import PersonName
 
 # pydicom's warnings about values that break their VR quote the value, which may be a name or a date of birth
@@ -31,13 +33,20 @@ _LARGEST_INTEGER = 2**31 - 1  # of the VRs IS and SL; PS3.5 table 6.2-1
 
 def value_of(dataset: Dataset, keyword: str) -> object | None:
     """The value as pydicom converts it; None when absent, empty or not convertible."""
-    tag = tag_for_keyword(keyword)
+    tag = _tag(keyword)
     if tag not in dataset.keys():  # noqa: SIM118 - the data set itself makes a Tag of it first, and half of what is asked for is absent
         return None
     try:
-        return cast(object, dataset.get(keyword))
+        return cast(object, dataset[tag].value)
     except Exception:  # noqa: BLE001 - pydicom raises no closed set of exceptions on values that break their VR
         return None
+
+
+@cache
+def _tag(keyword: str) -> BaseTag:
+    tag = tag_for_keyword(keyword)
+    assert tag is not None
+    return BaseTag(tag)
 
 
 def is_stated(dataset: Dataset, keyword: str) -> bool:

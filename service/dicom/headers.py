@@ -21,7 +21,7 @@ from pydicom.dataset import Dataset
 
 from service.dicom import header_values as read
 from service.dicom.multiframe import Frame, frames_of, stated_frame_count
-from service.dicom.part10 import has_stored_pixels, read_dataset
+from service.dicom.part10 import has_stored_pixels, read_before_pixels, read_dataset
 from service.dicom.records import InstanceHeader
 from service.errors import InputRefused, Reason
 
@@ -50,6 +50,18 @@ def parse_header(content: bytes) -> InstanceHeader:
                 message=f"The header cannot be read ({type(error).__name__}); send the file as the scanner wrote it.",
             )
         ) from None
+
+
+def parse_received(encoded_dataset: bytes, transfer_syntax_uid: str) -> InstanceHeader | None:
+    """Read the header of a plain data set as it came, without its pixels; the same as of the whole file, but quicker.
+
+    None where only the whole file tells: other encodings, anything out of the ordinary.
+    """
+    try:
+        found = read_before_pixels(encoded_dataset, transfer_syntax_uid)
+        return None if found is None else read_header(found[0], has_pixel_data=found[1])
+    except Exception:  # noqa: BLE001 - as above; reading the whole file finds the words for it
+        return None
 
 
 def read_header(dataset: Dataset, *, has_pixel_data: bool | None = None) -> InstanceHeader:
@@ -115,6 +127,8 @@ def read_header(dataset: Dataset, *, has_pixel_data: bool | None = None) -> Inst
         images_in_acquisition=_images_in_acquisition(dataset),
         has_pixel_data=has_stored_pixels(dataset) if has_pixel_data is None else has_pixel_data,
         synthetic_data=read.text(dataset, "SyntheticData").upper() == "YES",
+        patient_name=read.text(dataset, "PatientName"),
+        patient_sex=read.text(dataset, "PatientSex").upper(),
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -36,14 +38,27 @@ def differences(baseline: SeriesSummary, delayed: SeriesSummary, policy: Pairing
 
 
 def same_patient(one: InstanceHeader, other: InstanceHeader) -> bool:
-    """Whether Patient ID, its issuer and birth date do not contradict each other; blank contradicts nothing.
+    """Whether Patient ID, its issuer, birth date, sex and name do not contradict each other; blank contradicts nothing.
+
+    Names contradict when they have no part in common: one may be spelt out, or changed by marriage. Those with letters
+    beyond ASCII are not compared, since a lost character set makes another name of the same.
 
     A blank Patient ID identifies nobody: two series without one are one patient's only within a study.
     """
     identified = one.patient_id.strip() and other.patient_id.strip()
     if not identified and one.study_instance_uid != other.study_instance_uid:
         return False
-    return all(not (a and b) or a == b for a, b in zip(_identity(one), _identity(other), strict=True))
+    if not all(not (a and b) or a == b for a, b in zip(_identity(one), _identity(other), strict=True)):
+        return False
+    names = name_parts(one.patient_name), name_parts(other.patient_name)
+    strangers = bool(names[0]) and bool(names[1]) and not names[0] & names[1]
+    return not strangers and {one.patient_sex, other.patient_sex} != {"M", "F"}
+
+
+def name_parts(name: str) -> frozenset[str]:
+    """Parts of a name, two letters and longer, without case and accents; none where it cannot be compared."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+    return frozenset(re.findall(r"[a-z]{2,}", plain.lower())) if plain.isascii() else frozenset()
 
 
 def _identity(header: InstanceHeader) -> tuple[str, str, str]:
@@ -54,8 +69,8 @@ def _patient(one: InstanceHeader, other: InstanceHeader) -> Iterator[Finding]:
     if not same_patient(one, other):
         yield rejection(
             "PATIENT_MISMATCH",
-            "The two series name different patients (Patient ID, its issuer, or birth date); accepted: the same in "
-            "both. Correct the wrong one in PACS and send it again.",
+            "The two series name different patients (Patient ID, its issuer, birth date, sex, or names without a "
+            "common part); accepted: the same in both. Correct the wrong one in PACS and send it again.",
         )
     elif _identity(one) != _identity(other) or not all((one.patient_id.strip(), one.patient_birth_date.strip())):
         yield warning(

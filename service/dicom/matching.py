@@ -3,72 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from enum import Enum
+from dataclasses import replace
+from datetime import timedelta
 
 from service.dicom.candidates import Candidate, Injection, TimeLine
 from service.dicom.completeness import completeness
 from service.dicom.injection import HOW_TO_SUPPLY_THE_TIME, unused_contrast_start
-from service.dicom.pair_check import PairCheck, check_pair, outside_window
+from service.dicom.matches import CandidatePair, Match, MatchKind, distinct, in_order, obstacles_of
+from service.dicom.mistimed import couple_of, injection_after_both, outside_every_window
+from service.dicom.pair_check import check_pair, outside_window
 from service.dicom.policy import PairingPolicy
-from service.dicom.records import SeriesSummary
 from service.errors import Reason
 
 SESSION = timedelta(hours=3)
 """Scans of one visit; within it the later of two baselines is a repetition, not a better choice."""
-_KNOWN_OTHERWISE = frozenset({"PATIENT_MISMATCH", "INJECTION_TIME_MISSING"})
-"""Identity is settled before series get here, and a missing injection time is held by itself."""
-
-
-class MatchKind(Enum):
-    """What was found."""
-
-    PAIR = "pair"
-    AMBIGUOUS = "several pairs are equally good"
-    REJECTED = "the only choice failed the checks"
-    UNTIMED = "a pair, but the injection is not known"
-    ALONE = "no partner"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
-    """Series that belong to one decision.
-
-    Attributes
-    ----------
-    series
-        All that it is about, in order of acquisition.
-    baseline, delayed
-        As far as they are clear.
-    follow_up, follow_up_hours
-        Of a pair: the scan of the time that is predicted.
-    """
-
-    kind: MatchKind
-    series: tuple[SeriesSummary, ...]
-    reasons: tuple[Reason, ...] = ()
-    baseline: SeriesSummary | None = None
-    delayed: SeriesSummary | None = None
-    injection: datetime | None = None
-    hours: float | None = None
-    follow_up: SeriesSummary | None = None
-    follow_up_hours: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pair:
-    baseline: Candidate
-    delayed: Candidate
-    check: PairCheck
-
-    @property
-    def obstacles(self) -> tuple[Reason, ...]:
-        return _obstacles(self.check)
-
-
-def _obstacles(check: PairCheck) -> tuple[Reason, ...]:
-    return tuple(reason for reason in check.rejections if reason.code not in _KNOWN_OTHERWISE)
 
 
 def match(line: TimeLine, policy: PairingPolicy) -> tuple[Match, ...]:
@@ -86,8 +34,8 @@ def _around(injection: Injection, line: TimeLine, policy: PairingPolicy) -> Matc
     if delayed:
         return _baseline_missing(injection, delayed, line, policy)
     if before:
-        return _delayed_missing(before, after, policy)
-    return None
+        return _delayed_missing(injection, before, after, policy)
+    return outside_every_window(after, policy)
 
 
 def _is_baseline(candidate: Candidate, injection: Injection, line: TimeLine, policy: PairingPolicy) -> bool:
@@ -98,9 +46,9 @@ def _is_baseline(candidate: Candidate, injection: Injection, line: TimeLine, pol
     return not any(tracer_since < other.last and other.first < injection.first for other in line.injections)
 
 
-def _pairs(before: Iterable[Candidate], delayed: Sequence[Candidate], policy: PairingPolicy) -> list[_Pair]:
+def _pairs(before: Iterable[Candidate], delayed: Sequence[Candidate], policy: PairingPolicy) -> list[CandidatePair]:
     return [
-        _Pair(
+        CandidatePair(
             baseline=b,
             delayed=d,
             check=check_pair(b.summary, d.summary, injection_time=d.injection, policy=policy),
@@ -110,7 +58,7 @@ def _pairs(before: Iterable[Candidate], delayed: Sequence[Candidate], policy: Pa
     ]
 
 
-def _choose(pairs: Sequence[_Pair], policy: PairingPolicy) -> Match:
+def _choose(pairs: Sequence[CandidatePair], policy: PairingPolicy) -> Match:
     """The one best pair; where two are equally good, none.
 
     Better is, in this order: no rejection; inside the window rather than in its warning band; a baseline of the
@@ -124,13 +72,13 @@ def _choose(pairs: Sequence[_Pair], policy: PairingPolicy) -> Match:
     if sound:
         best = _preferring(best, lambda pair: not pair.check.warnings)
     only = best[0] if len(best) == 1 else None
-    series = _in_order(candidate for pair in best for candidate in (pair.baseline, pair.delayed))
+    series = in_order(candidate for pair in best for candidate in (pair.baseline, pair.delayed))
     if only is None and sound:
         return Match(kind=MatchKind.AMBIGUOUS, series=series, reasons=(_ambiguous(best),))
     return Match(
         kind=MatchKind.PAIR if sound else MatchKind.REJECTED,
         series=series,
-        reasons=_distinct(reason for pair in best for reason in pair.obstacles),
+        reasons=distinct(reason for pair in best for reason in pair.obstacles),
         baseline=only.baseline.summary if only else None,
         delayed=only.delayed.summary if only else None,
         injection=only.delayed.injection if only else None,
@@ -150,14 +98,14 @@ def _followed_up(found: Match, after: Sequence[Candidate], policy: PairingPolicy
         if c.hours is not None
         and window.contains(c.hours)
         and completeness(c.summary).state != "open"
-        and not _obstacles(check_pair(found.baseline, c.summary, injection_time=c.injection, policy=then))
+        and not obstacles_of(check_pair(found.baseline, c.summary, injection_time=c.injection, policy=then))
     ]
     middle = (window.earliest_h + window.latest_h) / 2
     best = min(sound, key=lambda c: (abs((c.hours or 0.0) - middle), c.summary.series_instance_uid), default=None)
     return replace(found, follow_up=best.summary, follow_up_hours=best.hours) if best else found
 
 
-def _preferring(pairs: list[_Pair], wanted: Callable[[_Pair], bool]) -> list[_Pair]:
+def _preferring(pairs: list[CandidatePair], wanted: Callable[[CandidatePair], bool]) -> list[CandidatePair]:
     return [pair for pair in pairs if wanted(pair)] or pairs
 
 
@@ -166,7 +114,7 @@ def _same_visit(one: Candidate, other: Candidate) -> bool:
     return same_study or abs(one.at - other.at) <= SESSION
 
 
-def _ambiguous(pairs: Sequence[_Pair]) -> Reason:
+def _ambiguous(pairs: Sequence[CandidatePair]) -> Reason:
     baselines = len({pair.baseline.summary.series_instance_uid for pair in pairs})
     delayed = len({pair.delayed.summary.series_instance_uid for pair in pairs})
     return Reason(
@@ -183,10 +131,10 @@ def _baseline_missing(
     injection: Injection, delayed: Sequence[Candidate], line: TimeLine, policy: PairingPolicy
 ) -> Match:
     earlier = [(c.at - injection.first) / timedelta(hours=1) for c in line.candidates if c.at < injection.first]
-    found = f"the nearest was acquired {-max(earlier):.0f} h before" if earlier else "none was received"
+    found = f"the nearest was acquired {-max(earlier):.0f} h before" if earlier else "none from before it was received"
     return Match(
         kind=MatchKind.ALONE,
-        series=_in_order(delayed),
+        series=in_order(delayed),
         delayed=delayed[0].summary if len(delayed) == 1 else None,
         injection=delayed[0].injection if len(delayed) == 1 else None,
         reasons=(
@@ -202,7 +150,9 @@ def _baseline_missing(
     )
 
 
-def _delayed_missing(before: Sequence[Candidate], after: Sequence[Candidate], policy: PairingPolicy) -> Match:
+def _delayed_missing(
+    injection: Injection, before: Sequence[Candidate], after: Sequence[Candidate], policy: PairingPolicy
+) -> Match:
     """A scan after the window that is no time point of the protocol was meant to be the delayed one."""
     late = [c for c in after if c.hours is not None and c.hours >= policy.delayed.latest_h]
     first = min(late, key=lambda c: c.at, default=None)
@@ -210,17 +160,20 @@ def _delayed_missing(before: Sequence[Candidate], after: Sequence[Candidate], po
     if first is not None and first.hours is not None and not policy.time_point_of(first.hours):
         return Match(
             kind=MatchKind.REJECTED,
-            series=_in_order((*before, first)),
+            series=in_order((*before, first)),
             baseline=baseline,
             delayed=first.summary,
             injection=first.injection,
             hours=first.hours,
             reasons=(outside_window(first.hours, policy),),
         )
+    couple = couple_of(before, policy) if not after else None
+    if couple is not None:
+        return injection_after_both(couple, injection, policy)
     others = ", ".join(f"{c.hours:.1f} h" for c in after if c.hours is not None)
     return Match(
         kind=MatchKind.ALONE,
-        series=_in_order(before),
+        series=in_order(before),
         baseline=baseline,
         reasons=(
             Reason(
@@ -258,9 +211,9 @@ def _without_injection(line: TimeLine, policy: PairingPolicy) -> Iterator[Match]
             yield _alone(group, pairs)
 
 
-def _untimed(pairs: Sequence[_Pair], policy: PairingPolicy) -> Match:
+def _untimed(pairs: Sequence[CandidatePair], policy: PairingPolicy) -> Match:
     only = pairs[0] if len(pairs) == 1 else None
-    series = _in_order(candidate for pair in pairs for candidate in (pair.baseline, pair.delayed))
+    series = in_order(candidate for pair in pairs for candidate in (pair.baseline, pair.delayed))
     choice = "" if only else " Name the pair as well, with --baseline UID --delayed UID."
     return Match(
         kind=MatchKind.UNTIMED,
@@ -274,15 +227,15 @@ def _untimed(pairs: Sequence[_Pair], policy: PairingPolicy) -> Match:
                 f"injection is not known; accepted: a delayed scan {policy.delayed.text}. "
                 f"{HOW_TO_SUPPLY_THE_TIME}{choice}",
             ),
-            *_distinct(reason for item in series if (reason := unused_contrast_start(item)) is not None),
+            *distinct(reason for item in series if (reason := unused_contrast_start(item)) is not None),
         ),
     )
 
 
-def _alone(group: Sequence[Candidate], pairs: Sequence[_Pair]) -> Match:
+def _alone(group: Sequence[Candidate], pairs: Sequence[CandidatePair]) -> Match:
     return Match(
         kind=MatchKind.ALONE,
-        series=_in_order(group),
+        series=in_order(group),
         reasons=(
             Reason(
                 code="PARTNER_MISSING",
@@ -291,7 +244,7 @@ def _alone(group: Sequence[Candidate], pairs: Sequence[_Pair]) -> Match:
                 measured=float(len(group)),
                 limit=2.0,
             ),
-            *_distinct(reason for pair in pairs for reason in pair.obstacles),
+            *distinct(reason for pair in pairs for reason in pair.obstacles),
         ),
     )
 
@@ -306,12 +259,3 @@ def _groups(ordered: Sequence[Candidate], reach: timedelta) -> Iterator[list[Can
         group.append(candidate)
     if group:
         yield group
-
-
-def _in_order(candidates: Iterable[Candidate]) -> tuple[SeriesSummary, ...]:
-    ordered = sorted(candidates, key=lambda c: (c.at, c.summary.series_instance_uid))
-    return tuple({c.summary.series_instance_uid: c.summary for c in ordered}.values())
-
-
-def _distinct(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
-    return tuple(dict.fromkeys(reasons))

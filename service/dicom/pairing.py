@@ -16,16 +16,20 @@ from service.dicom.candidates import time_line
 from service.dicom.completeness import completeness, wait_for_pair
 from service.dicom.injection import InjectionTimes
 from service.dicom.likeness import same_patient
-from service.dicom.matching import Match, MatchKind, match
+from service.dicom.matches import Match, MatchKind
+from service.dicom.matching import match
 from service.dicom.pair_check import ACQUISITION_TIME_MISSING
 from service.dicom.policy import PairingPolicy
 from service.dicom.records import SeriesSummary
 from service.dicom.selection import TOO_FEW_SLICES, Faulty, NotOfInterest, assess_series
+from service.dicom.sequence_limits import FEWEST_PLANES
 from service.dicom.verdicts import Held, Paired, Unpairable, Verdict, Waiting
 from service.errors import Reason
 
 STILL_ARRIVING = timedelta(seconds=10)
 """A T1 series of which few slices are there, and which grew so lately, may turn out a second candidate."""
+_TELLING = frozenset({"NOT_ORIGINAL", "NOT_THE_HEAD", "NOT_AN_MR_IMAGE"})
+"""Of a whole stack that was left out for these, a person should know where a partner is missing."""
 _NO_ARRIVALS: Mapping[str, datetime] = {}
 
 
@@ -71,11 +75,13 @@ class _Desk:
         """Verdicts on all series under one Patient ID."""
         usable: list[SeriesSummary] = []
         fragments: list[SeriesSummary] = []
+        excluded: list[Reason] = []
         verdicts: list[Verdict] = []
         for item in series:
             assessed = assess_series(item)
             if isinstance(assessed, NotOfInterest):
                 fragments += [item] if assessed.reason.code == TOO_FEW_SLICES else []
+                excluded += [assessed.reason] if assessed.reason.code in _TELLING and _is_stack(item) else []
             elif isinstance(assessed, Faulty):
                 verdicts.append(Unpairable(series_uids=(item.series_instance_uid,), reasons=assessed.reasons))
             elif item.acquired_at is None:
@@ -85,7 +91,7 @@ class _Desk:
             else:
                 usable.append(item)
         matches = self._matches(_by_identity(usable))
-        return verdicts + [self._verdict(found, fragments) for found in matches]
+        return verdicts + [self._verdict(found, fragments, tuple(dict.fromkeys(excluded))) for found in matches]
 
     def _matches(self, groups: Sequence[Sequence[SeriesSummary]]) -> list[Match]:
         found = {number: self._match(group) for number, group in enumerate(groups)}
@@ -107,14 +113,14 @@ class _Desk:
     def _match(self, series: Sequence[SeriesSummary]) -> list[Match]:
         return list(match(time_line(series, self.times, self.policy), self.policy))
 
-    def _verdict(self, found: Match, fragments: Sequence[SeriesSummary]) -> Verdict:
+    def _verdict(self, found: Match, fragments: Sequence[SeriesSummary], excluded: tuple[Reason, ...]) -> Verdict:
         uids = tuple(item.series_instance_uid for item in found.series)
         lacking = [item for item in found.series if completeness(item).state == "open"]
         reasons = (*(_incomplete(item) for item in lacking), *found.reasons)
         until: datetime | None = None
         if found.kind is MatchKind.ALONE:
             until = self._until(found.series, self.policy.partner_wait)
-            reasons = (*found.reasons, *(_incomplete(item) for item in lacking), *map(_fragment, fragments))
+            reasons = (*found.reasons, *(_incomplete(item) for item in lacking), *map(_fragment, fragments), *excluded)
         elif lacking:
             until = self._until(lacking, self.policy.incomplete_wait)
         elif found.kind is MatchKind.PAIR:
@@ -158,9 +164,11 @@ def _by_identity(series: Sequence[SeriesSummary]) -> list[list[SeriesSummary]]:
     """
     if all(same_patient(one.header, other.header) for one, other in combinations(series, 2)):
         return [list(series)] if series else []
-    groups: dict[tuple[str, str], list[SeriesSummary]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[SeriesSummary]] = defaultdict(list)
     for item in series:
-        groups[item.header.issuer_of_patient_id.strip(), item.header.patient_birth_date.strip()].append(item)
+        header = item.header
+        stated = (header.issuer_of_patient_id, header.patient_birth_date, header.patient_sex, header.patient_name)
+        groups[tuple(part.strip() for part in stated)].append(item)
     return [groups[key] for key in sorted(groups)]
 
 
@@ -171,8 +179,8 @@ def _mismatch(crossing: Match) -> Match:
         reasons=(
             Reason(
                 code="PATIENT_MISMATCH",
-                message="Series under one Patient ID would be a pair, but differ in birth date or issuer of the "
-                "Patient ID; accepted: the same in both. Correct the wrong one in PACS and send it again.",
+                message="Series under one Patient ID would be a pair, but differ in birth date, sex, name or issuer of "
+                "the Patient ID; accepted: the same in both. Correct the wrong one in PACS and send it again.",
                 measured=float(len(_by_identity(crossing.series))),
                 limit=1.0,
             ),
@@ -188,6 +196,10 @@ def _incomplete(item: SeriesSummary) -> Reason:
         measured=float(judged.found),
         limit=None if judged.expected is None else float(judged.expected),
     )
+
+
+def _is_stack(item: SeriesSummary) -> bool:
+    return max(item.n_frames, len(item.sop_instance_uids)) >= FEWEST_PLANES
 
 
 def _fragment(item: SeriesSummary) -> Reason:

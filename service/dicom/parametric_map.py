@@ -19,6 +19,7 @@ from service.dicom.derived_common import (
     instances_of,
     predicted_header,
     references_by_study,
+    replaced,
     series_description,
     set_lossy_compression,
     source_image_item,
@@ -129,10 +130,11 @@ def _pixel_measures(plane: PredictedPlane) -> hd.PixelMeasuresSequence:
 
 def _own_header(made: Dataset, case: Derivation) -> None:
     """Ours over highdicom's: its dates are the clock's, and so would be the bytes of a retry."""
-    header = predicted_header(case, ROLE, series_description("24 h increase", case.facts.model.name))
+    header = predicted_header(case, ROLE, series_description("24 h increase", case.facts))
     made.update(header)
     made.SyntheticData = "YES"
-    made.ImageComments = f"PREDICTED signal increase at 24 h over orbital fat signal, NOT ACQUIRED. {LIMITS_OF_USE}"
+    shown = f"PREDICTED signal increase at 24 h over orbital fat signal, NOT ACQUIRED.{replaced(case.facts)}"
+    made.ImageComments = f"{shown} {LIMITS_OF_USE}"
     put(made, "DerivationDescription", derivation_text(case))
     set_lossy_compression(made, case.sources)
 

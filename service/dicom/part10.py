@@ -8,6 +8,7 @@ from io import BytesIO
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import parse_basic_offsets, parse_fragments
+from pydicom.filereader import read_dataset as read_elements
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -26,6 +27,8 @@ _SHORT_VRS = b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".s
 _LONG_VRS = b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split()
 _BYTES_PER_VOXEL, _ROOM_FOR_HEADERS = 2, 2**26
 _LARGEST_INFLATED = int(LIMITS["MATRIX_TOO_LARGE"].highest) * _BYTES_PER_VOXEL + _ROOM_FOR_HEADERS
+_PIXEL_DATA = b"\xe0\x7f\x10\x00"  # (7FE0,0010)
+_FIRST_PIXEL_TAG = 0x7FE00000
 _PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -57,19 +60,51 @@ def read_dataset(content: bytes) -> Dataset:
     return dataset
 
 
+def read_before_pixels(encoded: bytes, transfer_syntax_uid: str) -> tuple[Dataset, bool] | None:
+    """A data set up to its pixels, and whether those are there in full; nothing of them is copied.
+
+    None unless it is little endian, neither compressed nor deflated, and ends with Pixel Data of a stated length or
+    before any.
+    """
+    if transfer_syntax_uid not in (ImplicitVRLittleEndian, ExplicitVRLittleEndian):
+        return None
+    content = BytesIO(encoded)
+    dataset = read_elements(
+        content,
+        transfer_syntax_uid == ImplicitVRLittleEndian,
+        True,
+        stop_when=lambda tag, _vr, _length: tag >= _FIRST_PIXEL_TAG,
+    )
+    at = content.tell()
+    if len(dataset) == 0:
+        return None
+    if at >= len(encoded):
+        return dataset, False
+    implicit, _ = dataset.original_encoding
+    value_at = at + (8 if implicit else 12)
+    length = int.from_bytes(encoded[value_at - 4 : value_at], "little")
+    is_pixel_data = encoded[at : at + 4] == _PIXEL_DATA and (implicit or encoded[at + 4 : at + 6] in (b"OW", b"OB"))
+    if not is_pixel_data or not 0 < length <= len(encoded) - value_at:
+        return None
+    return dataset, 0 < _native_length(dataset) <= length
+
+
 def has_stored_pixels(dataset: Dataset) -> bool:
     """Whether the pixel data are there in full: native ones by length, encapsulated ones by number of fragments."""
     value = next((v for v in (read.value_of(dataset, k) for k in _PIXEL_KEYWORDS) if isinstance(v, bytes) and v), None)
     if value is None:
         return False
-    frames = stated_frame_count(dataset)
     if is_encapsulated(transfer_syntax(dataset)):
-        return _fragments(value) >= frames
+        return _fragments(value) >= stated_frame_count(dataset)
+    return 0 < _native_length(dataset) <= len(value)
+
+
+def _native_length(dataset: Dataset) -> int:
+    """Bytes that uncompressed pixels take; 0 where it is not stated."""
     sizes = [read.integer(dataset, k) for k in ("Rows", "Columns", "BitsAllocated")]
     rows, columns, bits = (size or 0 for size in sizes)
     samples = read.integer(dataset, "SamplesPerPixel") or 1
-    needed = (rows * columns * samples * frames * bits + 7) // 8
-    return 0 < needed <= len(value)
+    return (rows * columns * samples * stated_frame_count(dataset) * bits + 7) // 8
 
 
 def transfer_syntax(dataset: Dataset) -> UID:

@@ -27,7 +27,9 @@ class HoursWindow:
     @property
     def text(self) -> str:
         """The window in words."""
-        return f"{self.earliest_h:g} to {self.latest_h:g} h after the injection"
+        if self.latest_h <= 0:
+            return f"{self.earliest_h:g} to {self.latest_h:g} h after the injection"
+        return f"{self.earliest_h:g} to less than {self.latest_h:g} h after the injection"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from service.dicom.derived_common import (
     Derivation,
     identify,
     predicted_header,
+    replaced,
     series_description,
     set_derivation,
     set_lossy_compression,
@@ -31,7 +32,7 @@ def predicted_images(case: Derivation, *, role: str, sop_class: UID, modality: s
     """
     window = window_of(case.baseline)
     rescale = rescale_for(case.restored.predicted, case.baseline, window)
-    common = predicted_header(case, role, series_description("24 h T1", case.facts.model.name))
+    common = predicted_header(case, role, series_description("24 h T1", case.facts))
     common.Modality = modality
     common.ImageType = list(IMAGE_TYPE)
     common.SyntheticData = "YES"
@@ -55,7 +56,7 @@ def image_comment(case: Derivation) -> str:
     """Image Comments (0020,4000): what viewers show beside the picture."""
     trained = " Model trained on SIMULATED tracer." if case.facts.model.simulated_training else ""
     warnings = "".join(f" Warning {reason.code}." for reason in case.facts.warnings)
-    return f"PREDICTED 24 h image, NOT ACQUIRED. {LIMITS_OF_USE}{trained}{warnings}"
+    return f"PREDICTED 24 h image, NOT ACQUIRED.{replaced(case.facts)} {LIMITS_OF_USE}{trained}{warnings}"
 
 
 def _with_banner(plane: PredictedPlane, case: Derivation, window: Window) -> Float32:

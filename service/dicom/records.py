@@ -15,7 +15,7 @@ class StoredInstance:
     relative_path
         Path under the spool root; made of hashes, never of a peer's text.
     sha256
-        Of the file.
+        Of transfer syntax and data set, as the name has it (`service.storage.spool.content_digest`).
     """
 
     sop_instance_uid: str
@@ -76,6 +76,8 @@ class InstanceHeader:
     images_in_acquisition: int | None
     has_pixel_data: bool
     synthetic_data: bool
+    patient_name: str = ""
+    patient_sex: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

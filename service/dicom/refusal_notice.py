@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from service.dicom import coding
-from service.dicom.derived_common import LIMITS_OF_USE, header, identify, instance_item
+from service.dicom.derived_common import LIMITS_OF_USE, header, identify, instance_item, replaced
 from service.dicom.facts import DerivationFacts
 from service.dicom.header_values import integer
 from service.dicom.identity import derived_uid
@@ -73,8 +73,9 @@ def derive_refusal(
     identify(notice, SecondaryCaptureImageStorage, derived_uid(facts, *uids, ROLE, "1"), 1)
     codes = ", ".join(dict.fromkeys(reason.code for reason in reasons))
     put(notice, "SeriesDescription", f"NO PREDICTION (csf24): {codes}"[:_LO_LENGTH])
-    put(notice, "ImageComments", _as_text(reasons)[:_LT_LENGTH])
-    put(notice, "DerivationDescription", f"NO PREDICTION was made, case {facts.case_id}: {codes}."[:_ST_LENGTH])
+    put(notice, "ImageComments", (_as_text(reasons) + replaced(facts))[:_LT_LENGTH])
+    made = f"NO PREDICTION was made, case {facts.case_id}: {codes}.{replaced(facts)}"
+    put(notice, "DerivationDescription", made[:_ST_LENGTH])
     notice.Modality = "OT"
     notice.ImageType = ["DERIVED", "SECONDARY", "OTHER", "NO_PREDICTION"]
     notice.SyntheticData = "YES"  # a drawn page; must never be taken for an image of the patient

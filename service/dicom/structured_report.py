@@ -98,7 +98,7 @@ def reflux_text(case: Derivation) -> str:
 
 def _document(case: Derivation, root: Dataset, sop_class: UID, evidence: Sequence[SourceSeries]) -> Dataset:
     """SR Document Series and General (PS3.3 C.17.1, C.17.2) around a content tree."""
-    made = predicted_header(case, ROLE, series_description("24 h report", case.facts.model.name))
+    made = predicted_header(case, ROLE, series_description("24 h report", case.facts))
     made.Modality = "SR"
     del made.RelatedSeriesSequence  # documents name their sources as evidence
     made.ReferencedPerformedProcedureStepSequence = []

@@ -18,9 +18,12 @@ from service.jobs.port import JobQueue
 from service.storage.identifiers import held_case_id
 from service.storage.instance_ledger import SeriesRow
 from service.storage.ledger import Ledger
+from service.storage.waiting_ledger import WaitingSeries
 
 QUIET = timedelta(seconds=20)
 """How long nothing of a series may arrive before it is taken as ended when its geometry cannot tell."""
+_AGAIN = timedelta(seconds=5)
+_IN_WORK = frozenset({CaseState.RUNNING, CaseState.SENDING})
 _LACKING = frozenset({"BASELINE_MISSING", "PARTNER_MISSING"})
 _log = structlog.get_logger()
 
@@ -101,6 +104,7 @@ class Assembler:
         summaries = self._summaries(rows)
         verdicts = tuple(self._pair(summaries, now, last_received=arrived))
         self._tell_lacking(verdicts, summaries)
+        self._note_waiting(patient_key, verdicts, by_uid)
         self._note_late_arrivals(rows, now)
         touched: list[Case] = []
         due: list[datetime] = []
@@ -109,7 +113,10 @@ class Assembler:
             if when is not None:
                 due.append(when)
             else:
-                touched += self._act_on(verdict, patient_key, by_uid, now)
+                acted_on = self._act_on(verdict, patient_key, by_uid, now)
+                touched += acted_on
+                # What came while it was in work can only replace its result once there is one.
+                due += [now + _AGAIN for case in acted_on if case.state in _IN_WORK and self._grew(case)]
         # A series pairing has no use for may only be called so once it has ended.
         due += [row.last_received_at + self._quiet for row in rows if row.last_received_at + self._quiet > now]
         if due:
@@ -128,6 +135,19 @@ class Assembler:
         }
         if waiting:
             self._on_lacking([item for item in summaries if item.series_instance_uid in waiting])
+
+    def _note_waiting(self, patient_key: str, verdicts: Sequence[Verdict], by_uid: Mapping[str, SeriesRow]) -> None:
+        waits = [
+            WaitingSeries(
+                series=len(verdict.series_uids),
+                since=max(by_uid[uid].last_received_at for uid in verdict.series_uids),
+                until=verdict.until,
+                reasons=verdict.reasons,
+            )
+            for verdict in verdicts
+            if isinstance(verdict, Waiting) and verdict.series_uids
+        ]
+        self._ledger.waiting.replace(patient_key, waits)
 
     def _summaries(self, rows: Sequence[SeriesRow]) -> tuple[SeriesSummary, ...]:
         summaries = []
@@ -190,6 +210,9 @@ class Assembler:
                 instances=by_uid[found.follow_up_series_uid].n_instances,
                 now=now,
             )
+        if case.state is CaseState.DONE and not conflicts and self._grew(case):
+            text = "more of its series came after they were used; the new result replaces the earlier one"
+            case = self._ledger.cases.requeue(case.case_id, now=now, text=text)
         return case
 
     def _hold(self, held: Held | Unpairable, patient_key: str, now: datetime) -> Case | None:
@@ -219,6 +242,15 @@ class Assembler:
         for case in self._ledger.cases.held_of_patient(patient_key):
             if case.case_id not in keep:
                 self._ledger.cases.discard(case.case_id, now=now, text="superseded: pairing now decides otherwise")
+
+    def _grew(self, case: Case) -> bool:
+        """Whether images came that its conversion did not have."""
+        used_at = [e.at for e in self._ledger.cases.events(case.case_id) if e.kind == CaseState.RUNNING.value]
+        return bool(used_at) and any(
+            stored.received_at > used_at[-1]
+            for uid in (case.baseline_series_uid, case.delayed_series_uid)
+            for stored in self._ledger.instances.instances_of(uid)
+        )
 
     def _note_late_arrivals(self, rows: Sequence[SeriesRow], now: datetime) -> None:
         """Put on record that a series grew after its case was converted."""

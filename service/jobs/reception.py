@@ -10,15 +10,16 @@ from enum import Enum
 
 import structlog
 
-from service.dicom.headers import parse_header
+from service.dicom.headers import parse_header, parse_received
 from service.dicom.records import InstanceHeader, StoredInstance
-from service.errors import InputRefused, Reason
+from service.dicom.same_image import same_image
+from service.errors import InputRefused, Reason, StorageUnavailable
 from service.storage.instance_ledger import Rebuilt
 from service.storage.ledger import Ledger
 from service.storage.part10 import FileMeta, encode_head
-from service.storage.spool import Spool
+from service.storage.spool import Spool, content_digest
 
-_PARSERS = 8
+_HELPERS = 8
 _log = structlog.get_logger()
 _MISMATCH = Reason(
     code="UID_MISMATCH",
@@ -29,7 +30,7 @@ _MISMATCH = Reason(
 class Reception(Enum):
     """What became of an arriving object."""
 
-    KEPT = "kept"  # durable, or already held
+    KEPT = "kept"  # durable, or already held, be it in another encoding
     NOT_UNDERSTOOD = "not understood"  # kept aside with the reason, never used
     MISMATCH = "mismatch"  # the data set contradicts the request; kept aside
 
@@ -52,7 +53,7 @@ class Receiver:
         self._spool = spool
         self._ledger = ledger
         self._now = now
-        self._parsers = ThreadPoolExecutor(_PARSERS, thread_name_prefix="header")
+        self._helpers = ThreadPoolExecutor(_HELPERS, thread_name_prefix="reception")
 
     def receive(self, arrival: Arrival, *, tell: Callable[[InstanceHeader], None] = lambda _: None) -> Reception:
         """Make the object durable, whatever it is, and record it.
@@ -69,7 +70,8 @@ class Receiver:
         """
         now = self._now()
         # Beside the write, which mostly waits for the disk.
-        parsing = self._parsers.submit(_header_of, arrival)
+        hashing = self._helpers.submit(content_digest, arrival.encoded_dataset, arrival.transfer_syntax_uid)
+        parsing = self._helpers.submit(_header_of, arrival)
         stored = self._spool.write(
             arrival.encoded_dataset,
             sop_class_uid=arrival.sop_class_uid,
@@ -77,26 +79,52 @@ class Receiver:
             transfer_syntax_uid=arrival.transfer_syntax_uid,
             calling_ae=arrival.calling_ae,
             now=now,
+            digest=hashing.result,
         )
         try:
             header = parsing.result()
         except InputRefused as refusal:
             self._set_aside(stored, refusal.reasons[0], now)
             return Reception.MISMATCH if refusal.reasons[0] is _MISMATCH else Reception.NOT_UNDERSTOOD
-        self._ledger.instances.record(stored, header)
+        if not self._is_held(stored):
+            self._ledger.instances.record(stored, header)
         tell(header)
         return Reception.KEPT
 
     def close(self) -> None:
         """Receive nothing more."""
-        self._parsers.shutdown()
+        self._helpers.shutdown()
 
     def recover(self) -> Rebuilt:
         """Record what the spool holds and the ledger does not know: after a kill, or after the ledger was lost."""
-        return self._ledger.instances.rebuild_from(self._spool, self._header, now=self._now())
+        return self._ledger.instances.rebuild_from(self._spool, self._header, now=self._now(), is_held=self._is_held)
 
     def _header(self, stored: StoredInstance) -> InstanceHeader:
-        return _checked(self._spool.read(stored), stored.sop_instance_uid)
+        return _checked(parse_header(self._spool.read(stored)), stored.sop_instance_uid)
+
+    def _is_held(self, stored: StoredInstance) -> bool:
+        """Whether its image is recorded already, in another encoding or with other words in its header.
+
+        Then the file goes, so that no conflict is seen where there is none. Pixels are decoded only where a SOP
+        Instance UID came with two contents. Two that arrive at one moment may miss each other and be recorded as a
+        conflict, until one of them is sent again.
+        """
+        if not self._spool.has_another(stored):
+            return False
+        held = self._ledger.instances.usable(stored.sop_instance_uid)
+        if held is None or held.relative_path == stored.relative_path:
+            return False
+        try:
+            same = same_image(self._spool.read(held), self._spool.read(stored))
+        except StorageUnavailable:
+            # Either the one that is held is damaged, or another association has just discarded this one as the same.
+            return not self._spool.holds(stored)
+        if same:
+            if self._ledger.instances.knows(stored.relative_path):
+                self._ledger.instances.forget([stored.relative_path])
+            self._spool.discard(stored)
+            _log.info("an image came again in another form", held=held.relative_path, again=stored.relative_path)
+        return same
 
     def _set_aside(self, stored: StoredInstance, reason: Reason, now: datetime) -> None:
         self._ledger.instances.reject(
@@ -110,19 +138,21 @@ class Receiver:
 
 
 def _header_of(arrival: Arrival) -> InstanceHeader:
-    head = encode_head(
-        FileMeta(
-            sop_class_uid=arrival.sop_class_uid,
-            sop_instance_uid=arrival.sop_instance_uid,
-            transfer_syntax_uid=arrival.transfer_syntax_uid,
-            calling_ae=arrival.calling_ae,
+    header = parse_received(arrival.encoded_dataset, arrival.transfer_syntax_uid)
+    if header is None:
+        head = encode_head(
+            FileMeta(
+                sop_class_uid=arrival.sop_class_uid,
+                sop_instance_uid=arrival.sop_instance_uid,
+                transfer_syntax_uid=arrival.transfer_syntax_uid,
+                calling_ae=arrival.calling_ae,
+            )
         )
-    )
-    return _checked(head + arrival.encoded_dataset, arrival.sop_instance_uid)
+        header = parse_header(head + arrival.encoded_dataset)
+    return _checked(header, arrival.sop_instance_uid)
 
 
-def _checked(content: bytes, sop_instance_uid: str) -> InstanceHeader:
-    header = parse_header(content)
+def _checked(header: InstanceHeader, sop_instance_uid: str) -> InstanceHeader:
     if header.sop_instance_uid != sop_instance_uid:
         raise InputRefused(_MISMATCH)
     return header

@@ -10,10 +10,10 @@ from service.jobs.port import JobQueue
 from service.storage.case_ledger import CaseLedger
 from service.storage.worker_ledger import LeaseLedger, WorkerLedger
 
-SILENT_FOR = timedelta(seconds=20)
+SILENT_FOR = timedelta(seconds=15)
 """A worker that has not beaten for so long is dead; beats come every few seconds.
 
-A third of the minute within which its cases are to be done elsewhere.
+A quarter of the minute within which its cases are to be done elsewhere.
 """
 _LEADER = "leader"
 _log = structlog.get_logger()

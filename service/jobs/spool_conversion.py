@@ -33,6 +33,7 @@ class SpoolConversion:
                 delayed=[self._spool.read(stored) for stored in delayed],
                 injection_time=case.injection_time,
                 derived_at=case.created_at.astimezone(),  # DICOM dates are local
+                replaces=case.replaces,
             )
         )
         self._write_browsing(conversion, directory)

@@ -2,7 +2,8 @@
 
 Our own records name facts by key; keys that hold patient data are dropped here in case one slips in.
 Exceptions are reduced to kind and place, since their texts may quote header values, unless they are ours.
-Of other libraries only warnings and worse are taken: at lower levels some write whole data sets.
+Of other libraries only warnings and worse are taken: at lower levels some write whole data sets. Where the text of
+theirs has to go, one record of each place is enough; how many more there were is said at the end.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import logging
 import re
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import PurePath
+from threading import Lock
 from typing import Any, Literal, TextIO, TypeAlias
 
 import structlog
@@ -84,16 +87,17 @@ def configure_logging(level: Level, format: Format, stream: TextIO) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = _Handler(stream)
+    root = logging.getLogger()
+    earlier = [found for found in root.handlers if isinstance(found, _Handler)]
+    handler = _Handler(stream, earlier[-1].said if earlier else Counter())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[withhold_foreign_text, *shared],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
-    root = logging.getLogger()
-    for earlier in [found for found in root.handlers if isinstance(found, _Handler)]:
-        root.removeHandler(earlier)
+    for found in earlier:
+        root.removeHandler(found)
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     for name in _OURS:
@@ -102,7 +106,35 @@ def configure_logging(level: Level, format: Format, stream: TextIO) -> None:
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Tells our handler from those of others on the root logger."""
+    """Ours among those on the root logger; says a record without its text once for each place.
+
+    Attributes
+    ----------
+    said
+        How many such records each place gave, also to the handlers that this one follows.
+    """
+
+    def __init__(self, stream: TextIO, said: Counter[str]) -> None:
+        super().__init__(stream)
+        self.said = said
+        self._said_lock = Lock()
+        self.addFilter(self._is_news)
+
+    def _is_news(self, record: logging.LogRecord) -> bool:
+        if not _is_withheld(record):
+            return True
+        with self._said_lock:
+            self.said[_place(record)] += 1
+            return self.said[_place(record)] == 1
+
+    def close(self) -> None:
+        """Also says how often each of those places came again."""
+        repeated = {place: n - 1 for place, n in self.said.items() if n > 1}
+        self.said.clear()
+        for place, count in repeated.items() if not self.stream.closed else ():
+            said = {"name": __name__, "levelname": "WARNING", "levelno": logging.WARNING}
+            self.emit(logging.makeLogRecord(said | {"msg": f"{count} more with their text withheld ({place})"}))
+        super().close()
 
 
 def withhold_patient_data(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -136,9 +168,17 @@ def withhold_foreign_text(logger: WrappedLogger, _: str, event: EventDict) -> Ev
     name = record.name if record is not None else getattr(logger, "name", "")
     if name == "py.warnings":
         event["event"] = ": ".join(str(event["event"]).split(": ", 2)[:2])  # file:line: category: text
-    elif name.partition(".")[0] in _QUOTES_VALUES and record is not None:
-        event["event"] = f"text withheld, it may quote header values ({record.filename}:{record.lineno})"
+    elif record is not None and _is_withheld(record):
+        event["event"] = f"text withheld, it may quote header values ({_place(record)})"
     return event
+
+
+def _is_withheld(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] in _QUOTES_VALUES
+
+
+def _place(record: logging.LogRecord) -> str:
+    return f"{record.filename}:{record.lineno}"
 
 
 def _clean(values: Mapping[str, Any], withheld: list[str]) -> dict[str, Any]:

@@ -218,7 +218,7 @@ def _verdict(snapshot: StatusSnapshot, attention: list[CaseView]) -> Label:
         return Label(text=text, tone="bad" if failed else "warn")
     missing = [machine.name for machine in snapshot.machines if machine.state != "alive"]
     if missing:
-        return Label(text=f"Ready, but {', '.join(missing)} has gone silent", tone="warn")
+        return Label(text=f"Ready, but nothing is heard of {', '.join(missing)}", tone="warn")
     silent = [peer.name for peer in snapshot.peers if peer.answers is False]
     if silent:
         return Label(text=f"Ready, but no answer from {', '.join(silent)}", tone="warn")

@@ -83,8 +83,13 @@ def remedy(view: CaseView, config_path: str | None = None) -> Remedy | None:
     if case.outcome is CaseOutcome.REFUSED and case.state is CaseState.DONE:
         return Remedy(
             advice="The refusal was filed with the study in place of a prediction. If the cause can be put right, "
-            "send the mended series, or have the same ones looked at again.",
-            commands=(_command(f"cases retry {case.case_id}", "Look at it again", config_path),),
+            "send the mended series, correct the time, or have the same ones looked at again.",
+            commands=(
+                _command(f"cases retry {case.case_id}", "Look at it again", config_path),
+                _command(
+                    f"cases release {case.case_id} --injection-time YYYY-MM-DDTHH:MM", "Correct the time", config_path
+                ),
+            ),
         )
     return None
 

@@ -91,6 +91,16 @@ class SectionRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingView:
+    """So many series of one patient wait for another or for the rest of themselves; a person is asked at `until`."""
+
+    series: int
+    since: datetime
+    until: datetime | None
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RegionErrorView:
     """How a prediction did in one region, in units of orbital fat signal; `persistence_error` is the delayed scan's."""
 
@@ -301,6 +311,8 @@ class StatusSnapshot:
         None while the ledger cannot be reached; `ledger_problem` then says why.
     cases
         Every case that is not finished, and the newest predicted, refused and discarded ones; newest change first.
+    waiting
+        Series that have no case yet, the longest first.
     follow_ups
         Scans acquired at the time that was predicted, the first that came first.
     associations
@@ -327,3 +339,4 @@ class StatusSnapshot:
     ledger_problem: str = ""
     cases: tuple[CaseView, ...] = ()
     follow_ups: tuple[FollowUpView, ...] = ()
+    waiting: tuple[WaitingView, ...] = ()

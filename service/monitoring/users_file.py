@@ -101,7 +101,7 @@ def read_users(path: Path) -> Mapping[str, Account]:
         The file cannot be read, or a line is wrong; no line is quoted.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as fault:
         raise ConfigError(
             [f"status_page.users_file: {path} cannot be read ({type(fault).__name__}); accepted: a text file"]

@@ -209,20 +209,17 @@ class Commitments:
     def reported_late(self, peer: Peer, uids: Collection[str]) -> frozenset[str]:
         """Which of `uids` the peer committed to in reports that nobody waited for any more; told once."""
         wanted = frozenset(uids)
+        with self._lock:
+            ours = [(uid, open_) for uid, open_ in self._transactions.items() if open_.peer == peer.name]
         committed: set[str] = set()
-        with self._lock:
-            silent = [
-                uid
-                for uid, transaction in self._transactions.items()
-                if transaction.report is None and transaction.peer == peer.name and transaction.asked & wanted
-            ]
-        for transaction_uid in silent:
-            self._look(transaction_uid)
-        with self._lock:
-            for transaction_uid, transaction in list(self._transactions.items()):
-                if transaction.report is not None and transaction.peer == peer.name and transaction.asked & wanted:
-                    committed |= {uid for uid, kept in transaction.answers().items() if kept}
-                    del self._transactions[transaction_uid]
+        for transaction_uid, transaction in ours:
+            if not transaction.asked & wanted:
+                continue
+            if transaction.report is None:
+                self._look(transaction_uid)
+            if transaction.report is not None:
+                committed |= {uid for uid, kept in transaction.answers().items() if kept}
+                self._close(transaction_uid)
         return frozenset(committed & wanted)
 
     def _open(self, transaction_uid: str, peer: Peer, objects: Sequence[OutgoingInstance]) -> tuple[_Transaction, bool]:

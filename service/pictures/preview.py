@@ -27,8 +27,9 @@ from service.pictures.panels import (
     with_edge_letters,
 )
 
-_HEADER = 46
-_MARGIN, _LINE, _SCALE, _FOOTER_SIZE = 6, 16, 18, 12
+_HEADER, _TITLE_LINE = 46, 18
+_MARGIN, _LINE, _SCALE = 6, 16, 18
+_TITLE, _FOOTER = 15, 12  # sizes of their letters
 PLANES: tuple[Section, ...] = ("sagittal", "axial")
 """Of a slice-pair model, in the order of its answer."""
 INCREASE_FULL_SCALE = 0.8
@@ -98,36 +99,46 @@ def _shown_in(section: Section, volumes: tuple[Volume, ...]) -> Volume | None:
 
 
 def _framed(body: RGB, columns: list[str], title: str, footer: str, *, scale_bar: bool) -> bytes:
+    """Title and column heads above the panels; the colour bar right below its column, and below that the footer."""
     h, w = body.shape[:2]
-    lines = _wrapped(footer, w - 2 * _MARGIN)
-    below = _MARGIN + _LINE * len(lines) + (_SCALE if scale_bar else 0)
-    canvas = Image.new("RGB", (w, _HEADER + h + below), (0, 0, 0))
-    canvas.paste(Image.fromarray(body), (0, _HEADER))
+    above, below = (_wrapped(text, w - 2 * _MARGIN, size) for text, size in ((title, _TITLE), (footer, _FOOTER)))
+    top = _HEADER + _TITLE_LINE * (len(above) - 1)
+    text_at = top + h + _MARGIN + (_SCALE if scale_bar else 0)
+    canvas = Image.new("RGB", (w, text_at + _LINE * len(below)), (0, 0, 0))
+    canvas.paste(Image.fromarray(body), (0, top))
     draw = ImageDraw.Draw(canvas)
-    draw.text((w // 2, 4), title, font=font(15), fill=(255, 255, 255), anchor="ma")
+    for number, line in enumerate(above):
+        draw.text((w // 2, 4 + _TITLE_LINE * number), line, font=font(_TITLE), fill=(255, 255, 255), anchor="ma")
     step = w / len(columns)
     for index, name in enumerate(columns):
         fill = (255, 150, 60) if "redicted" in name.lower() else (190, 200, 210)
-        draw.text((int(step * (index + 0.5)), 26), name, font=font(14), fill=fill, anchor="ma")
-    for number, line in enumerate(lines):
-        at = (_MARGIN, _HEADER + h + _MARGIN + _LINE * number)
-        draw.text(at, line, font=font(_FOOTER_SIZE), fill=(190, 200, 210))
+        draw.text((int(step * (index + 0.5)), top - 20), name, font=font(14), fill=fill, anchor="ma")
     if scale_bar:
-        x, y = int(step * (len(columns) - 1)) + 8, _HEADER + h + _MARGIN + _LINE * len(lines)
-        _draw_scale(canvas, draw, x, y, int(step) - 16)
+        _draw_scale(canvas, draw, int(step * (len(columns) - 1)) + 8, top + h + _MARGIN, int(step) - 16)
+    for number, line in enumerate(below):
+        draw.text((_MARGIN, text_at + _LINE * number), line, font=font(_FOOTER), fill=(190, 200, 210))
     buffer = io.BytesIO()
     canvas.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 
-def _wrapped(text: str, width: int) -> list[str]:
+def _wrapped(text: str, width: int, size: int) -> list[str]:
+    """Lines no longer than `width` pixels; a word that is longer than a line, as a name may be, is broken."""
+
+    def fits(line: str) -> bool:
+        return bool(font(size).getlength(line) <= width)
+
     lines: list[str] = []
     for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and font(_FOOTER_SIZE).getlength(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
+        if lines and fits(f"{lines[-1]} {word}"):
+            lines[-1] += f" {word}"
+            continue
+        rest = word
+        while not fits(rest):
+            most = next(n for n in range(len(rest), 0, -1) if n == 1 or fits(rest[:n]))
+            lines.append(rest[:most])
+            rest = rest[most:]
+        lines.append(rest)
     return lines
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
-from service.cases import Case, CaseEvent, CaseOutcome, CaseState, case_id_for
-from service.errors import PermanentError, Reason
+from service.cases import Case, CaseEvent, CaseOutcome, CaseState
+from service.errors import Reason
 from service.storage import case_rows, schema
+from service.storage.case_decisions import Supplied, queue_anew, release_held
 from service.storage.case_rows import TRANSITIONS, UNFINISHED, IllegalTransition
 from service.storage.database import reading, writing
 
@@ -183,35 +184,25 @@ class CaseLedger:
         return writing(self._engine, work)
 
     def requeue(self, case_id: str, *, now: datetime, text: str = "retried by a person") -> Case:
-        """Convert anew, as the next revision: a failed case, or one that ended refused.
+        """Convert anew, as the next revision: a case that failed or is done.
 
         Raises
         ------
         UnknownCase, IllegalTransition
         """
+        return writing(self._engine, lambda connection: queue_anew(connection, case_id, now, text))
 
-        def work(connection: Connection) -> Case:
-            found = case_rows.get(connection, case_id, for_update=True)
-            refused = found.state is _S.DONE and found.outcome is CaseOutcome.REFUSED
-            if not (refused or found.state is _S.FAILED):
-                raise IllegalTransition(case_id, found.state, _S.QUEUED)
-            connection.execute(
-                update(schema.cases)
-                .where(schema.cases.c.case_id == case_id)
-                .values(
-                    state=_S.QUEUED.value,
-                    revision=found.revision + 1,
-                    attempts=0,
-                    outcome=None,
-                    reasons="[]",
-                    retrying=False,
-                    updated_at=now,
-                )
-            )
-            case_rows.note(connection, case_id, now, _S.QUEUED.value, text)
-            return case_rows.get(connection, case_id)
+    def correct(
+        self, case_id: str, *, injection_time: datetime, hours_after_injection: float | None, now: datetime, text: str
+    ) -> Case:
+        """Convert anew with another time of the injection, as the next revision: a case that failed or is done.
 
-        return writing(self._engine, work)
+        Raises
+        ------
+        UnknownCase, IllegalTransition
+        """
+        told = {"injection_time": injection_time.isoformat(), "hours_after_injection": hours_after_injection}
+        return writing(self._engine, lambda connection: queue_anew(connection, case_id, now, text, **told))
 
     def release(
         self,
@@ -236,44 +227,13 @@ class CaseLedger:
         PermanentError
             The pair is still incomplete.
         """
-
-        def work(connection: Connection) -> Case:
-            held = case_rows.get(connection, case_id, for_update=True)
-            if held.state is not _S.HELD:
-                raise IllegalTransition(case_id, held.state, _S.QUEUED)
-            baseline = baseline_series_uid or held.baseline_series_uid
-            delayed = delayed_series_uid or held.delayed_series_uid
-            if not (baseline and delayed) or baseline == delayed:
-                raise PermanentError(f"case {case_id} needs a baseline and a delayed series to be released")
-            target = case_id_for(baseline, delayed)
-            injected = injection_time or held.injection_time
-            values = {
-                "state": _S.QUEUED.value,
-                "baseline_series_uid": baseline,
-                "delayed_series_uid": delayed,
-                "injection_time": injected.isoformat() if injected else "",
-                "hours_after_injection": hours_after_injection
-                if hours_after_injection is not None
-                else held.hours_after_injection,
-                "reasons": "[]",
-                "updated_at": now,
-            }
-            existing = case_rows.find(connection, target)
-            if existing is None:
-                key = connection.scalar(select(schema.cases.c.patient_key).where(schema.cases.c.case_id == case_id))
-                fixed = {"outcome": None, "revision": 1, "attempts": 0, "retrying": False, "created_at": now}
-                connection.execute(insert(schema.cases).values(case_id=target, patient_key=key, **fixed, **values))
-            elif existing.state is _S.HELD:
-                connection.execute(update(schema.cases).where(schema.cases.c.case_id == target).values(**values))
-            else:
-                raise IllegalTransition(target, existing.state, _S.QUEUED)
-            case_rows.link_series(connection, target, {baseline, delayed})
-            case_rows.note(connection, target, now, _S.QUEUED.value, text)
-            if target != case_id:
-                case_rows.close(connection, case_id, now, f"released as {target}")
-            return case_rows.get(connection, target)
-
-        return writing(self._engine, work)
+        supplied = Supplied(
+            baseline_series_uid=baseline_series_uid,
+            delayed_series_uid=delayed_series_uid,
+            injection_time=injection_time,
+            hours_after_injection=hours_after_injection,
+        )
+        return writing(self._engine, lambda connection: release_held(connection, case_id, supplied, now, text))
 
     def discard(self, case_id: str, *, now: datetime, text: str = "discarded by a person") -> Case:
         """Close a case that is not done.

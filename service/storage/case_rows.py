@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, case, delete, func, insert, select, update
 
 from service.cases import Case, CaseOutcome, CaseState
 from service.errors import PermanentError, Reason
@@ -23,7 +23,7 @@ TRANSITIONS: Mapping[CaseState, frozenset[CaseState]] = {
     _S.SENDING: frozenset({_S.DONE, _S.FAILED, _S.DISCARDED}),
     # A failed case is red; the queue may still be trying and takes it up where it was.
     _S.FAILED: frozenset({_S.QUEUED, _S.RUNNING, _S.SENDING, _S.DISCARDED}),
-    _S.DONE: frozenset({_S.QUEUED}),  # only after a refusal, by a person, as a new revision
+    _S.DONE: frozenset({_S.QUEUED}),  # as a new revision, which says that it replaces what was delivered
     _S.DISCARDED: frozenset(),
 }
 """Every move that exists; see `CaseState`."""
@@ -46,12 +46,19 @@ class IllegalTransition(PermanentError):
 
 
 def select_cases() -> Select[Any]:
-    """All columns of cases, with `delivered` and `deliverable` counted for the current revision."""
-    cases, deliveries = schema.cases, schema.deliveries
+    """All columns of cases; `delivered` and `deliverable` of the current revision, `replaces` of earlier ones."""
+    cases, deliveries, events = schema.cases, schema.deliveries, schema.events
     of_case = (deliveries.c.case_id == cases.c.case_id) & (deliveries.c.revision == cases.c.revision)
     count = select(func.count()).where(of_case).correlate(cases)
     confirmed = count.where(deliveries.c.state == DeliveryState.CONFIRMED.value)
-    return select(cases, confirmed.scalar_subquery().label("delivered"), count.scalar_subquery().label("deliverable"))
+    endings = (events.c.case_id == cases.c.case_id) & (events.c.kind == _S.DONE.value)
+    done = select(func.count()).where(endings).correlate(cases).scalar_subquery()
+    return select(
+        cases,
+        confirmed.scalar_subquery().label("delivered"),
+        count.scalar_subquery().label("deliverable"),
+        case((cases.c.state == _S.DONE.value, done - 1), else_=done).label("replaces"),
+    )
 
 
 def find(connection: Connection, case_id: str, *, for_update: bool = False) -> Case | None:
@@ -118,4 +125,5 @@ def case_of(row: RowMapping) -> Case:
         deliverable=row["deliverable"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        replaces=row["replaces"],
     )

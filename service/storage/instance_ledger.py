@@ -15,9 +15,11 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    union,
     update,
 )
 
+from service.cases import CaseState
 from service.dicom.records import InstanceHeader, StoredInstance
 from service.errors import InputRefused, Reason
 from service.storage import schema
@@ -130,6 +132,14 @@ class InstanceLedger:
         with reading(self._engine) as connection:
             return tuple(_stored(row) for row in connection.execute(query).mappings())
 
+    def usable(self, sop_instance_uid: str) -> StoredInstance | None:
+        """The content that stands for a SOP Instance UID, or None when nothing of it has been recorded."""
+        table = schema.instances
+        query = select(table).where(table.c.sop_instance_uid == sop_instance_uid, table.c.conflict.is_(False))
+        with reading(self._engine) as connection:
+            row = connection.execute(query).mappings().first()
+        return _stored(row) if row else None
+
     def headers_of(self, series_uid: str) -> tuple[InstanceHeader, ...]:
         """Headers of the usable instances of a series, in the order of `instances_of`."""
         table = schema.instances
@@ -175,15 +185,18 @@ class InstanceLedger:
         if rows:
             writing(self._engine, work)
 
-    def unsettle(self, series_uids: Collection[str]) -> None:
-        """Have pairing look at these series again, e.g. after a held case was discarded."""
-        table = schema.series
-        writing(
-            self._engine,
-            lambda connection: connection.execute(
-                update(table).where(table.c.series_uid.in_(list(series_uids))).values(unsettled=True)
-            ),
+    def unsettle_unpaired(self) -> None:
+        """Have pairing look again at every series that no case was made from; those of held cases are among them."""
+        table, cases = schema.series, schema.cases
+        undecided = (CaseState.HELD.value, CaseState.DISCARDED.value)
+        paired = union(
+            *(
+                select(column).where(cases.c.state.not_in(undecided))
+                for column in (cases.c.baseline_series_uid, cases.c.delayed_series_uid)
+            )
         )
+        change = update(table).where(table.c.series_uid.not_in(paired)).values(unsettled=True)
+        writing(self._engine, lambda connection: connection.execute(change))
 
     def forget(self, relative_paths: Collection[str]) -> None:
         """Drop the rows of files that retention has removed."""
@@ -203,7 +216,12 @@ class InstanceLedger:
         return False
 
     def rebuild_from(
-        self, spool: Spool, read_header: Callable[[StoredInstance], InstanceHeader], *, now: datetime
+        self,
+        spool: Spool,
+        read_header: Callable[[StoredInstance], InstanceHeader],
+        *,
+        now: datetime,
+        is_held: Callable[[StoredInstance], bool] = lambda _: False,
     ) -> Rebuilt:
         """Record every spooled instance that the ledger does not know.
 
@@ -214,6 +232,8 @@ class InstanceLedger:
         ----------
         read_header
             Reads the file's header; `InputRefused` puts the object among the rejected ones.
+        is_held
+            Whether the image is recorded already, from another file; then there is nothing to record.
         """
         recorded = rejected = 0
         found = spool.scan(skip=self.knows)
@@ -236,8 +256,9 @@ class InstanceLedger:
                 )
                 rejected += 1
                 continue
-            self.record(item, header)
-            recorded += 1
+            if not is_held(item):
+                self.record(item, header)
+                recorded += 1
         return Rebuilt(recorded=recorded, rejected=rejected)
 
     def _series(self, condition: ColumnElement[bool]) -> tuple[SeriesRow, ...]:

@@ -16,6 +16,7 @@ from service.storage.follow_up_ledger import FollowUpLedger
 from service.storage.instance_ledger import InstanceLedger
 from service.storage.retention import Retention
 from service.storage.spool import Spool
+from service.storage.waiting_ledger import WaitingLedger
 from service.storage.work_ledger import DeliveryLedger, DeliveryState
 from service.storage.worker_ledger import LeaseLedger, WorkerLedger
 
@@ -39,7 +40,7 @@ class Ledger:
 
     Attributes
     ----------
-    instances, cases, deliveries, follow_ups, commitments, workers, leases
+    instances, cases, deliveries, follow_ups, waiting, commitments, workers, leases
         Each method of these is one transaction and raises `StorageUnavailable` when it fails.
     """
 
@@ -49,6 +50,7 @@ class Ledger:
         self.cases = CaseLedger(engine)
         self.deliveries = DeliveryLedger(engine)
         self.follow_ups = FollowUpLedger(engine)
+        self.waiting = WaitingLedger(engine)
         self.commitments = CommitmentLedger(engine)
         self.workers = WorkerLedger(engine)
         self.leases = LeaseLedger(engine)

@@ -164,6 +164,17 @@ follow_ups = Table(
     Column("judged_at", Instant),
 )
 
+waiting = Table(
+    "waiting",
+    metadata,
+    Column("patient_key", HASH, primary_key=True),
+    Column("place", Integer, primary_key=True),
+    Column("series", Integer, nullable=False),  # how many
+    Column("since", Instant, nullable=False),
+    Column("until", Instant),
+    Column("reasons", Text, nullable=False),  # JSON list of Reason
+)
+
 heartbeats = Table(
     "heartbeats",
     metadata,

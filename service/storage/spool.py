@@ -2,7 +2,7 @@
 
 ::
 
-    <root>/objects/<2 hex>/<sha256 of SOP Instance UID>-<sha256 of content>.dcm
+    <root>/objects/<2 hex>/<sha256 of SOP Instance UID>-<`content_digest`>.dcm
     <root>/incoming/<token>/      half-written files of one live process (holds a lock)
     <root>/results/<case id>/r<revision>/
 
@@ -106,22 +106,24 @@ class Spool:
         transfer_syntax_uid: str,
         calling_ae: str,
         now: datetime,
+        digest: Callable[[], str] | None = None,
     ) -> StoredInstance:
         """Store one received data set as a Part 10 file; durable when this returns.
 
         The data set is kept byte for byte. The same content again is the same file, which is
-        left as it is; other content under the same SOP Instance UID is a second file, and the
-        ledger reports the conflict.
+        left as it is; other content under the same SOP Instance UID is a second file: `has_another`.
+
+        Parameters
+        ----------
+        digest
+            Gives `content_digest` of it, which somebody works out beside the write; asked for once the data are
+            synced. Without it that is done here.
 
         Raises
         ------
         StorageUnavailable
             Too little space, or the file system failed; nothing is left behind.
         """
-        content = hashlib.sha256(transfer_syntax_uid.encode() + b"\0")
-        content.update(encoded_dataset)
-        uid_hash = hashlib.sha256(sop_instance_uid.encode()).hexdigest()
-        target = self._objects / uid_hash[:2] / f"{uid_hash}-{content.hexdigest()}.dcm"
         head = encode_head(
             FileMeta(
                 sop_class_uid=sop_class_uid,
@@ -130,23 +132,31 @@ class Spool:
                 calling_ae=calling_ae,
             )
         )
+        uid_hash = hashlib.sha256(sop_instance_uid.encode()).hexdigest()
+        part = self._incoming / f"{next(self._serial)}.part"
         with disk_faults():
-            kept = self._head_of_intact(target, encoded_dataset)
-            if kept is None:
-                self.require_room(len(head) + len(encoded_dataset))
-                self._place(target, head, encoded_dataset)
-                kept = head
-            else:
-                sync_directory(target.parent)  # the first writer may not have come so far yet
-        whole = hashlib.sha256(kept)
-        whole.update(encoded_dataset)
+            self.require_room(len(head) + len(encoded_dataset))
+            write_file(part, head, encoded_dataset)
+            try:
+                found = digest() if digest else content_digest(encoded_dataset, transfer_syntax_uid)
+                target = self._objects / uid_hash[:2] / f"{uid_hash}-{found}.dcm"
+                kept = self._head_of_intact(target, encoded_dataset)
+                if kept is None:
+                    make_directory(target.parent)
+                    part.rename(target)
+                else:
+                    part.unlink()
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
+            sync_directory(target.parent)  # of a file that was there too: its writer may not have come so far yet
         return StoredInstance(
             sop_instance_uid=sop_instance_uid,
             sop_class_uid=sop_class_uid,
             transfer_syntax_uid=transfer_syntax_uid,
             relative_path=target.relative_to(self.root).as_posix(),
-            sha256=whole.hexdigest(),
-            size_bytes=len(kept) + len(encoded_dataset),
+            sha256=found,
+            size_bytes=len(kept or head) + len(encoded_dataset),
             calling_ae=calling_ae,
             received_at=now,
         )
@@ -161,16 +171,22 @@ class Spool:
             return None
         return found[:offset] if found[offset:] == encoded_dataset else None
 
-    def _place(self, target: Path, *chunks: bytes) -> None:
-        make_directory(target.parent)
-        part = self._incoming / f"{next(self._serial)}.part"
-        write_file(part, *chunks)
-        try:
-            part.rename(target)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
-        sync_directory(target.parent)
+    def holds(self, stored: StoredInstance) -> bool:
+        """Whether the object's file is there."""
+        with disk_faults():
+            return (self.root / stored.relative_path).is_file()
+
+    def has_another(self, stored: StoredInstance) -> bool:
+        """Whether other content lies there under the same SOP Instance UID; one look into a folder, nothing is read."""
+        own = self.root / stored.relative_path
+        uid = own.name.partition("-")[0]
+        with disk_faults(), os.scandir(own.parent) as entries:
+            return any(entry.name.startswith(uid) and entry.name != own.name for entry in entries)
+
+    def discard(self, stored: StoredInstance) -> None:
+        """Remove an object's file; only for one that is not acknowledged, or whose image is held under another name."""
+        with disk_faults():
+            (self.root / stored.relative_path).unlink(missing_ok=True)
 
     def path(self, stored: StoredInstance) -> Path:
         """Absolute path of a stored instance's Part 10 file.
@@ -186,7 +202,7 @@ class Spool:
         return path
 
     def read(self, stored: StoredInstance) -> bytes:
-        """The whole Part 10 file, checked against its SHA-256.
+        """The whole Part 10 file, its data set checked against the SHA-256 in its name.
 
         Raises
         ------
@@ -195,7 +211,12 @@ class Spool:
         """
         with disk_faults():
             content = self.path(stored).read_bytes()
-        if hashlib.sha256(content).hexdigest() != stored.sha256:
+        try:
+            meta, offset = split_file(content)
+            intact = _is_named_for(stored.relative_path, content[offset:], meta.transfer_syntax_uid)
+        except ValueError:
+            intact = False
+        if not intact:
             raise StorageUnavailable(f"the spool's {stored.relative_path} was altered since it was received")
         return content
 
@@ -217,8 +238,7 @@ class Spool:
             except ValueError as fault:
                 yield DamagedFile(relative_path=relative, problem=str(fault))
                 continue
-            digest = hashlib.sha256(meta.transfer_syntax_uid.encode() + b"\0" + content[offset:]).hexdigest()
-            if not path.stem.endswith(digest):
+            if not _is_named_for(relative, content[offset:], meta.transfer_syntax_uid):
                 yield DamagedFile(relative_path=relative, problem="content does not match the hash in its name")
                 continue
             yield StoredInstance(
@@ -226,7 +246,7 @@ class Spool:
                 sop_class_uid=meta.sop_class_uid,
                 transfer_syntax_uid=meta.transfer_syntax_uid,
                 relative_path=relative,
-                sha256=hashlib.sha256(content).hexdigest(),
+                sha256=path.stem.rpartition("-")[2],
                 size_bytes=len(content),
                 calling_ae=meta.calling_ae,
                 received_at=modified,
@@ -274,6 +294,17 @@ class Spool:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         return target
+
+
+def content_digest(encoded_dataset: bytes, transfer_syntax_uid: str) -> str:
+    """SHA-256 of Transfer Syntax UID, a zero byte and the data set, by which the spool tells contents apart."""
+    content = hashlib.sha256(transfer_syntax_uid.encode() + b"\0")
+    content.update(encoded_dataset)
+    return content.hexdigest()
+
+
+def _is_named_for(relative_path: str, encoded_dataset: bytes, transfer_syntax_uid: str) -> bool:
+    return relative_path.endswith(f"-{content_digest(encoded_dataset, transfer_syntax_uid)}.dcm")
 
 
 def _own_incoming(incoming: Path) -> tuple[Path, int]:

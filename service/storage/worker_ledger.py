@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, delete, insert, or_, select, update
 from service.storage import schema
 from service.storage.database import reading, writing
 
-REMEMBERED = timedelta(days=7)
+REMEMBERED = timedelta(days=1)
 """For how long a process that was lost is still shown, unless it comes back."""
 
 

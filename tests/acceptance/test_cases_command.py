@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from service.cli import main
 from service.errors import Reason
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
+from service.storage.waiting_ledger import WaitingSeries
 from service.storage.work_ledger import DeliveryState
 from tests.builders.received import NOON, make_stored, series_uid
 from tests.builders.t1_series import INJECTION, after, t1_headers
@@ -121,9 +123,7 @@ def _result(draft: Path) -> None:
     (draft / "report.json").write_text("{}")
 
 
-def test_list_shows_every_case_with_the_last_changed_first(
-    run: Run, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_list_shows_every_case_with_the_last_changed_first(run: Run, ledger: Ledger) -> None:
     shown = run("cases", "list")
     assert shown.status == 0
     lines = shown.out.splitlines()
@@ -131,10 +131,35 @@ def test_list_shows_every_case_with_the_last_changed_first(
     ids = [line.split()[0] for line in lines if line.startswith("  c") and not line.startswith("  case")]
     assert ids == [FAILED, REFUSED, DONE, HELD]
     assert "done, refused" in shown.out and "2/2" in shown.out and "03-04 12:01" in shown.out
-    # Codes may be folded at so few columns, but nothing is cut.
     assert "…" not in shown.out
-    monkeypatch.setenv("COLUMNS", "120")
-    assert "INJECTION_TIME_MISSING" in run("cases", "list").out
+    assert "INJECTION_TIME_MISSING" in shown.out
+
+
+def test_list_breaks_no_code_however_long_on_a_terminal_of_80_columns(run: Run, ledger: Ledger) -> None:
+    longest = ("BASELINE_NOT_BEFORE_INJECTION", "BASELINE_NOT_BEFORE_DELAYED")
+    reasons = tuple(Reason(code=code, message="Why.") for code in longest)
+    ledger.cases.open("c0", state=CaseState.HELD, patient_key="k", reasons=reasons, now=NOON)
+    lines = run("cases", "list").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert {line.strip() for line in lines} >= set(longest)
+
+
+def test_hours_are_rounded_to_be_read_and_exact_for_scripts(run: Run, ledger: Ledger) -> None:
+    later = INJECTION - timedelta(minutes=1, seconds=47)
+    run("cases", "release", HELD, "--injection-time", later.isoformat())
+    exact = json.loads(run("cases", "show", HELD, "--json").out)["hours_after_injection"]
+    assert exact == 1.5 + 107 / 3600
+    said = run("cases", "show", HELD).out
+    assert re.search(r"^hours_after_injection +1\.53$", said, re.MULTILINE)
+
+
+def test_models_are_listed_with_whole_hash_and_folder_at_80_columns(run: Run) -> None:
+    shown = run("models", "list")
+    models = json.loads(run("models", "list", "--json").out)
+    assert (shown.status, len(models) >= 2, "…" in shown.out) == (0, True, False)
+    for model in models:
+        assert f"sha256 {model['sha256']}\n" in shown.out
+        assert f"folder {model['directory']}\n" in shown.out
 
 
 def test_list_can_be_narrowed_to_states_and_read_by_scripts(run: Run, ledger: Ledger) -> None:
@@ -171,14 +196,30 @@ def test_show_says_why_what_happened_and_where_the_result_lies(run: Run, ledger:
     assert json.loads(run("cases", "show", HELD, "--json").out)["result"] is None
 
 
-def test_retry_converts_anew_what_failed_or_was_refused_and_nothing_else(run: Run, ledger: Ledger) -> None:
+def test_retry_converts_anew_what_failed_or_is_done(run: Run, ledger: Ledger) -> None:
     assert run("cases", "retry", FAILED).out == f"case {FAILED} is queued, revision 2\n"
     document = json.loads(run("cases", "retry", REFUSED, "--json").out)
     assert (document["state"], document["revision"], document["outcome"]) == ("queued", 2, None)
     again = run("cases", "retry", FAILED)
     assert (again.status, again.err) == (1, f"case {FAILED} is queued and cannot become queued\n")
-    assert run("cases", "retry", DONE).status == 1
-    assert ledger.cases.case(DONE).revision == 1
+    assert run("cases", "retry", DONE).out == f"case {DONE} is queued, revision 2\n"
+    assert (ledger.cases.case(DONE).replaces, ledger.cases.case(FAILED).replaces) == (1, 0)
+    assert run("cases", "retry", HELD).status == 1
+
+
+def test_series_that_have_no_case_yet_are_listed_with_what_they_wait_for(run: Run, ledger: Ledger) -> None:
+    ledger.waiting.replace("k", [WaitingSeries(series=1, since=NOON, until=NOON, reasons=(MISSING,))])
+    listed = run("cases", "list").out
+    assert f"no case yet, 1 series wait, until {NOON:%m-%d %H:%M} UTC: INJECTION_TIME_MISSING" in listed
+    assert "no case yet" not in run("cases", "list", "--state", "held").out
+
+
+def test_a_wrong_time_of_a_refused_case_can_be_corrected(run: Run, ledger: Ledger) -> None:
+    corrected = run("cases", "release", REFUSED, "--injection-time", INJECTION.isoformat(), "--json")
+    assert corrected.status == 0
+    case = ledger.cases.case(REFUSED)
+    assert (case.state, case.revision, case.injection_time) == (CaseState.QUEUED, 2, INJECTION)
+    assert ledger.cases.events(REFUSED)[-1].text == "injection time corrected by a person"
 
 
 def test_release_queues_a_held_case_with_the_time_that_was_missing(run: Run, ledger: Ledger) -> None:

@@ -87,10 +87,11 @@ class Batch:
         return [dataset for dataset in found if dataset.SOPClassUID == sop_class]
 
     def times(self) -> dict[str, int]:
+        """When each file of a case was written; what lies beside the cases' folders is made anew by every run."""
         return {
             str(path.relative_to(self.out)): path.stat().st_mtime_ns
-            for path in self.out.rglob("*")
-            if path.is_file() and path.name != "summary.csv"
+            for path in self.out.glob("*/**/*")
+            if path.is_file()
         }
 
 

@@ -61,7 +61,7 @@ class Resources:
         return cls(
             rss_mb=pages * os.sysconf("SC_PAGE_SIZE") / 1e6,
             files=len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - the listing itself is one of them, each time
-            threads=sum(not thread.name.startswith("header") for thread in threading.enumerate()),
+            threads=sum(not thread.name.startswith("reception") for thread in threading.enumerate()),
             objects=len(gc.get_objects()),
         )
 

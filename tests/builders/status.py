@@ -15,6 +15,7 @@ from service.monitoring.snapshot import (
     FactGroup,
     LedgerFigures,
     ListenerView,
+    MachineView,
     ModelView,
     PeerView,
     QueueView,
@@ -185,6 +186,11 @@ def snapshot(**changes: object) -> StatusSnapshot:
         listener=ListenerView(ae_title="CSF24", host="10.20.1.15", port=11112, tls=False, listening=True),
         disk=DiskView(free_bytes=412_000_000_000, total_bytes=960_000_000_000, required_bytes=2_147_483_648),
         queue=QueueView(waiting=1, running=2),
+        machines=(
+            MachineView(
+                name="a-0", host="a", roles=("listen", "work"), state="alive", heard_at=NOW - timedelta(seconds=3)
+            ),
+        ),
         model=ModelView(
             name="volume3d",
             version="0.1.0",

@@ -150,7 +150,7 @@ def test_an_edit_that_meets_a_failing_ledger_is_not_forgotten(site: Site, monkey
         raise StorageUnavailable("the ledger failed: OperationalError")
 
     with monkeypatch.context() as patch:
-        patch.setattr(site.ledger.instances, "unsettle", fail)
+        patch.setattr(site.ledger.instances, "unsettle_unpaired", fail)
         site.housekeeping.turn(LATER + timedelta(seconds=10))
         assert site.states() == [CaseState.HELD]
     site.housekeeping.turn(LATER + timedelta(seconds=11))

@@ -58,7 +58,7 @@ def read_cohort_table(path: Path, windows: WindowSet) -> tuple[VisitRow, ...]:
     UsageError
         Lists every fault at once.
     """
-    columns, lines = read_lines(path)
+    columns, lines = read_lines(path, numbers=("hours",))
     problems = [f"no column {name!r}" for name in _REQUIRED if name not in columns]
     if not set(_TIMES) & set(columns):
         problems.append(f"no column that says when a visit was; accepted: {', '.join(_TIMES)}")

@@ -23,6 +23,7 @@ CASES: dict[str, tuple[str, str, str, int]] = {
     "Csf24CasesHeld": ('csf24_cases{state="held", instance="a"}', "1x180", "0x180", 61),
     "Csf24ManyRefusals": ('csf24_outcomes{outcome="refused", instance="a"}', "0+1x180", "7x180", 170),
     "Csf24DestinationSilent": ('csf24_peer_up{destination="PACS", instance="a"}', "0x180", "1x180", 11),
+    "Csf24MachineLost": ('csf24_machine_up{machine="b-0", instance="a"}', "0x180", "1x180", 3),
     "Csf24DiskFilling": ('csf24_disk_free_bytes{instance="a"}', "3e9x180", "9e9x180", 16),
     "Csf24QueueStuck": ('csf24_jobs{state="running", instance="a"}', "0x180", "1x180", 16),
 }

@@ -144,7 +144,7 @@ def test_prometheus_takes_its_configuration_and_finds_csf24_by_the_alerts_name(t
         [required("promtool"), "check", "config", str(path)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "8 rules found" in done.stdout
+    assert "9 rules found" in done.stdout
     (job,) = yaml.safe_load(text)["scrape_configs"]
     (target,) = job["static_configs"][0]["targets"]
     assert job["scheme"] == "https"

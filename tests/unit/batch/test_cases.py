@@ -105,7 +105,7 @@ def test_two_baselines_that_are_equally_good_are_not_chosen_between(tmp_path: Pa
 
 def test_an_instance_with_two_contents_refuses_the_pair(tmp_path: Path) -> None:
     case_id = small_pair(tmp_path)
-    write(small_baseline(SoftwareVersions="2.0")[:3], tmp_path / "again")
+    write(small_baseline(RescaleSlope="1", RescaleIntercept="7")[:3], tmp_path / "again")
     case = refused(tmp_path)
     assert (case.case_id, codes(case), case.reasons[0].measured) == (case_id, ["CONFLICTING_INSTANCES"], 3.0)
     assert case.baseline is not None and case.delayed is not None

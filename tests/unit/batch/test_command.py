@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+from pydicom.uid import JPEGLSLossless
 
 from service import cli, offline
 from service.batch import run as running
 from service.batch.cases import BatchCase
+from service.batch.claim import LOCK_NAME, claimed
 from service.report import Json
 from tests.builders.batch import conversions, small_baseline, small_delayed, small_pair, told_converter
 from tests.builders.dicom import make_uid
+from tests.builders.dicom_encoding import encode
 from tests.builders.patients import INJECTED_AT, write
 
 Run = Callable[..., tuple[int, str, str]]
@@ -55,12 +59,38 @@ def test_a_predicted_batch_ends_with_0_and_is_printed_as_a_table(convert: Run, t
     assert [line["case_id"] for line in summary(tmp_path / "results")] == [case_id]
 
 
+def test_the_table_breaks_no_code_at_80_columns(convert: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(small_delayed("P2"), tmp_path / "src")
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = convert("src", "--out", "results")
+    assert "BASELINE_MISSING" in {line.strip() for line in out.splitlines()}
+
+
 def test_reports_are_printed_as_json_and_nothing_else_is(convert: Run, tmp_path: Path) -> None:
     case_id = small_pair(tmp_path / "src")
     status, out, _ = convert("src", "--out", "results", "--json")
     (report,) = json.loads(out)
     assert (status, report["case_id"]) == (0, case_id)
     assert report == json.loads((tmp_path / "results" / case_id / "report.json").read_text())
+
+
+def test_the_overview_is_there_while_the_batch_still_runs(
+    convert: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = sorted(small_pair(tmp_path / "src", patient) for patient in ("P1", "P2"))
+    seen: list[str] = []
+    real = running.run_batch
+
+    def watched(*arguments: object, **options: object) -> Iterator[tuple[BatchCase, Json, bool]]:
+        for row in real(*arguments, **options):  # type: ignore[arg-type]
+            yield row
+            seen.append((tmp_path / "results/overview.html").read_text())
+            assert not (tmp_path / "results/summary.csv").exists()  # programs take it for the end
+
+    monkeypatch.setattr(running, "run_batch", watched)
+    assert convert("src", "--out", "results")[0] == 0
+    assert ["1 not yet done" in page for page in seen] == [True, False]
+    assert all(f">{case_id}</a>" in seen[1] for case_id in ids)
 
 
 def test_a_refused_case_gives_3_and_a_failed_one_1(
@@ -75,12 +105,49 @@ def test_a_refused_case_gives_3_and_a_failed_one_1(
     assert (status, "1 failed" in out, "INTERNAL_ERROR" in out) == (1, True, True)
 
 
+def test_a_damaged_archive_is_a_refused_line_whatever_else_is_there(convert: Run, tmp_path: Path) -> None:
+    case_id = small_pair(tmp_path / "src")
+    with zipfile.ZipFile(tmp_path / "half.zip", "w") as made:
+        made.writestr("1.dcm", bytes(5000))
+    (tmp_path / "half.zip").write_bytes((tmp_path / "half.zip").read_bytes()[:3000])
+    status, out, _ = convert("src", "half.zip", "--out", "results")
+    assert (status, "1 archives or folders not, or not whole (half.zip)" in out) == (3, True)
+    found = {line["case_id"]: (line["outcome"], line["reasons"]) for line in summary(tmp_path / "results")}
+    assert found.pop(case_id) == ("predicted", "")
+    assert list(found.values()) == [("refused", "FILE_UNREADABLE")]
+    assert "half.zip" in [line["other_sources"] for line in summary(tmp_path / "results")]
+    assert convert("half.zip", "--out", "others")[0] == 3
+    (tmp_path / "pairs.csv").write_text("baseline,delayed,case\nsrc/P1/before,half.zip,one\n")
+    assert convert("--manifest", "pairs.csv", "--out", "by-table")[0] == 3
+    assert [line["reasons"] for line in summary(tmp_path / "by-table")] == ["FILE_UNREADABLE"]
+
+
 def test_results_within_the_source_do_not_disturb_the_next_run(convert: Run, tmp_path: Path) -> None:
     small_pair(tmp_path / "src")
     assert convert("src", "--out", "src/results")[0] == 0
     status, out, _ = convert("src", "--out", "src/results")
     assert (status, "1 of them from an earlier run" in out) == (0, True)
     assert len(conversions(tmp_path / "journal")) == 1
+
+
+def test_a_second_run_into_one_folder_is_refused_and_touches_nothing(convert: Run, tmp_path: Path) -> None:
+    case_id = small_pair(tmp_path / "src")
+    assert convert("src", "--out", "results")[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "results").rglob("*.*") if path.is_file()}
+    with claimed(tmp_path / "results"):
+        status, out, err = convert("src", "--out", "results", "--config", settings_of_another_kind(tmp_path))
+    assert (status, out) == (2, "")
+    assert "another csf24 convert" in " ".join(err.split())
+    assert conversions(tmp_path / "journal") == [case_id]
+    assert {path: path.read_bytes() for path in before if path.name != LOCK_NAME} == {
+        path: content for path, content in before.items() if path.name != LOCK_NAME
+    }
+
+
+def settings_of_another_kind(folder: Path) -> str:
+    """With which every case would be made anew."""
+    (folder / "other.toml").write_text("[outputs]\nmr_image = true\n")
+    return "other.toml"
 
 
 def test_an_interruption_gives_130_with_a_summary_of_what_is_done(
@@ -192,12 +259,19 @@ def test_a_table_names_dicom_pairs_and_their_cases(convert: Run, tmp_path: Path)
 
 def test_a_conflict_keeps_the_name_that_the_table_gives(convert: Run, tmp_path: Path) -> None:
     small_pair(tmp_path / "src")
-    write(small_baseline(SoftwareVersions="2")[:1], tmp_path / "src/P1/before/again")
+    write(small_baseline(RescaleSlope="1", RescaleIntercept="7")[:1], tmp_path / "src/P1/before/again")
     (tmp_path / "pairs.csv").write_text("baseline,delayed,case\nsrc/P1/before,src/P1/after,one\n")
     assert convert("--manifest", "pairs.csv", "--out", "results")[0] == 3
     assert [(line["case_id"], line["reasons"]) for line in summary(tmp_path / "results")] == [
         ("one", "CONFLICTING_INSTANCES")
     ]
+
+
+def test_a_copy_in_another_encoding_is_left_out_and_the_notes_say_so(convert: Run, tmp_path: Path) -> None:
+    small_pair(tmp_path / "src")
+    write(encode(small_baseline(), JPEGLSLossless), tmp_path / "src/P1/before/again")
+    status, out, _ = convert("src", "--out", "results")
+    assert (status, "62 hold the image of another one (in another encoding" in out) == (0, True)
 
 
 def test_one_pair_in_two_rows_is_one_case_unless_the_rows_differ(convert: Run, tmp_path: Path) -> None:

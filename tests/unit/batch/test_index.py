@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from pathlib import Path
 
-import pydicom
 import pytest
+from pydicom.fileset import FileSet
+from pydicom.uid import JPEGLSLossless
 
 from service.batch.index import Index, build_index
 from service.batch.sources import find_files
 from tests.builders.batch import SLICES, small_baseline, small_delayed
 from tests.builders.dicom import to_bytes
+from tests.builders.dicom_encoding import encode
 from tests.builders.patients import write
 
 
@@ -94,10 +97,36 @@ def test_an_instance_that_lies_there_twice_alike_counts_once(tmp_path: Path) -> 
 def test_two_contents_under_one_uid_are_a_conflict(tmp_path: Path) -> None:
     (baseline,) = {d.SeriesInstanceUID for d in small_baseline()}
     write(small_baseline()[:3], tmp_path / "a")
-    write(small_baseline(SoftwareVersions="2.0")[:2], tmp_path / "b")
+    write(small_baseline(RescaleSlope="1", RescaleIntercept="7")[:2], tmp_path / "b")
     index = index_of(tmp_path)
     assert index.conflicts == {baseline: 2}
     assert [len(found) for found in index.series.values()] == [3]
+
+
+@pytest.mark.parametrize("order", [("plain", "packed"), ("packed", "plain")])
+def test_copies_in_another_encoding_or_with_another_institution_are_the_same_images(
+    tmp_path: Path, order: tuple[str, str]
+) -> None:
+    plain = small_baseline()[:3]
+    packed = encode(plain, JPEGLSLossless)
+    packed[0].InstitutionName = "Elsewhere"
+    copies = {"plain": plain, "packed": packed}
+    for folder, name in zip("ab", order, strict=True):
+        write(copies[name], tmp_path / folder)
+    index = index_of(tmp_path)
+    (found,) = index.series.values()
+    assert (index.conflicts, index.recoded, len(found)) == ({}, 3, 3)
+    everything = [hashlib.sha256(to_bytes(dataset)).hexdigest() for dataset in (*plain, *packed)]
+    first_by_hash = {min(pair) for pair in zip(everything[:3], everything[3:], strict=True)}
+    assert {instance.sha256 for instance in found} == first_by_hash  # whichever was found first
+
+
+def test_a_third_copy_that_differs_is_still_a_conflict(tmp_path: Path) -> None:
+    write(small_baseline()[:2], tmp_path / "a")
+    write(encode(small_baseline()[:2], JPEGLSLossless), tmp_path / "b")
+    write(small_baseline(RescaleSlope="1", RescaleIntercept="7")[:1], tmp_path / "c")
+    index = index_of(tmp_path)
+    assert (list(index.conflicts.values()), index.recoded) == ([1], 2)
 
 
 def test_a_uid_that_two_series_claim_casts_doubt_on_both(tmp_path: Path) -> None:
@@ -109,7 +138,7 @@ def test_a_uid_that_two_series_claim_casts_doubt_on_both(tmp_path: Path) -> None
 
 
 def test_a_dicomdir_in_a_folder_is_no_damaged_image(tmp_path: Path) -> None:
-    files = pydicom.fileset.FileSet()
+    files = FileSet()
     for dataset in small_baseline()[:2]:
         files.add(dataset)
     files.write(tmp_path)

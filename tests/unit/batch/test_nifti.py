@@ -162,6 +162,51 @@ def test_the_qform_counts_where_there_is_no_sform(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.diag([-1, -1, 1, 1]) @ volume.grid.affine, turned, atol=1e-5)
 
 
+CONTRADICTIONS = {
+    "mirrored": np.diag([-1.0, 1, 1, 1]),
+    "turned": nibabel.affines.from_matvec(nibabel.eulerangles.euler2mat(0.5), (0, 0, 0)),
+    "moved": nibabel.affines.from_matvec(np.eye(3), (0, 0, 1.5)),
+    "mirrored about its own middle": nibabel.affines.from_matvec(np.diag([-1.0, 1, 1]), (-56.4, 0, 0)),
+}
+
+
+@pytest.mark.parametrize("change", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_an_image_whose_qform_and_sform_contradict_each_other_is_refused(tmp_path: Path, change: np.ndarray) -> None:
+    found = image()
+    found.set_sform(affine_of(RAS), code=1)
+    found.set_qform(change @ affine_of(RAS), code=1)
+    source = saved(found, tmp_path)
+    with pytest.raises(InputRefused) as caught:
+        read_nifti(source)
+    (reason,) = caught.value.reasons
+    assert (reason.code, reason.limit) == ("GEOMETRY_CONTRADICTORY", "1 mm")
+    assert ("one mirrored" in reason.message) == (np.linalg.det(change) < 0)
+
+
+def test_a_quaternion_that_is_none_contradicts_the_sform(tmp_path: Path) -> None:
+    found = image()
+    found.set_sform(affine_of(RAS), code=1)
+    found.set_qform(affine_of(RAS), code=1)
+    found.header["quatern_b"] = 7.0
+    assert refused(saved_as_is(found, tmp_path)) == "GEOMETRY_CONTRADICTORY"
+
+
+def test_qform_and_sform_that_differ_by_rounding_are_taken(tmp_path: Path) -> None:
+    found = image(affine_of(OBLIQUE))
+    found.set_qform(affine_of(OBLIQUE), code=1)
+    found.set_sform(np.round(affine_of(OBLIQUE), 4), code=1)
+    assert read_nifti(saved(found, tmp_path)).array.shape == SHAPE[::-1]
+
+
+def test_a_qform_that_is_not_set_contradicts_nothing(tmp_path: Path) -> None:
+    found = image()
+    found.set_sform(affine_of(RAS), code=1)
+    found.set_qform(CONTRADICTIONS["mirrored"] @ affine_of(RAS), code=0)
+    np.testing.assert_allclose(
+        np.diag([-1, -1, 1, 1]) @ read_nifti(saved(found, tmp_path)).grid.affine, affine_of(RAS), atol=1e-5
+    )
+
+
 @pytest.mark.parametrize("fault", ["zero column", "not finite"])
 def test_an_affine_that_is_none_is_refused(tmp_path: Path, fault: str) -> None:
     found = image()

@@ -66,6 +66,32 @@ def test_a_table_as_programs_write_it_is_read(folder: Path, text: str) -> None:
     assert (row.baseline, row.delayed) == (folder / "before", folder / "after")
 
 
+def test_hours_with_a_decimal_comma_are_read_where_semicolons_separate(folder: Path) -> None:
+    heading = "\ufeffbaseline;delayed;case;hours_after_injection\r\n"
+    found = rows(
+        folder,
+        heading + "before.nii.gz;after.nii;a;1,5\r\nbefore.nii.gz;after.nii;b;1.25\r\nbefore.nii.gz;after.nii;c;2\r\n",
+    )
+    assert [row.hours_after_injection for row in found] == [1.5, 1.25, 2.0]
+    (fault,) = faults(folder, heading + "before.nii.gz;after.nii;a;1,5,0\r\n")
+    assert fault == "line 2: hours_after_injection: found '1,5,0'; accepted: a number, e.g. 1.5"
+
+
+def test_a_decimal_comma_among_separating_commas_is_ambiguous_and_a_fault(folder: Path) -> None:
+    heading = "baseline,delayed,hours_after_injection\n"
+    assert faults(folder, heading + 'before.nii.gz,after.nii,"1,5"\n') == [
+        "line 2: hours_after_injection: found '1,5'; accepted: a number, e.g. 1.5"
+    ]
+    (fault,) = faults(folder, heading + "before.nii.gz,after.nii,1,5\n")
+    assert fault.startswith("line 2: found 4 cells; accepted: 3")
+
+
+def test_only_numbers_lose_their_comma(folder: Path) -> None:
+    (folder / "1,5").mkdir()
+    (row,) = rows(folder, "baseline;delayed\n1,5;after\n")
+    assert row.baseline == folder / "1,5"
+
+
 def test_a_path_with_a_comma_is_quoted(folder: Path) -> None:
     (row,) = rows(folder, 'baseline,delayed\nbefore,"other, with comma"\n')
     assert row.delayed == folder / "other, with comma"
@@ -111,7 +137,7 @@ def test_all_faults_are_listed_at_once_with_their_lines(folder: Path) -> None:
         assert part in text, part
 
 
-@pytest.mark.parametrize("case", [".hidden", "a b", "summary.csv", "Summary.CSV", "x" * 65, "é"])
+@pytest.mark.parametrize("case", [".hidden", "a b", "summary.csv", "Summary.CSV", "overview.html", "x" * 65, "é"])
 def test_a_case_name_must_do_as_a_folder(folder: Path, case: str) -> None:
     (fault,) = faults(folder, f"baseline,delayed,case\nbefore,after,{case}\n")
     assert fault.startswith("line 2: case: found")

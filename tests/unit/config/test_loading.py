@@ -152,6 +152,14 @@ def test_an_unknown_key_is_answered_with_the_one_that_was_meant(
     assert f"(did you mean {meant}?)" in problem
 
 
+def test_a_file_that_notepad_saved_with_its_mark_is_read(tmp_path: Path) -> None:
+    path, password = tmp_path / "csf24.toml", tmp_path / "password"
+    password.write_text("\ufeffhunter2\r\n", encoding="utf-8")
+    text = f'[storage]\ndatabase = "postgresql://csf24@db/csf24"\ndatabase_password_file = "{password}"\n'
+    path.write_bytes(f"\ufeff{text}".replace("\n", "\r\n").encode())
+    assert load_config(path, {}).storage.database == "postgresql://csf24:hunter2@db/csf24"
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -305,3 +313,19 @@ def test_whatever_the_file_holds_the_answer_is_a_configuration_or_a_list_of_prob
         assert all(": " in problem for problem in fault.problems)
     else:  # nothing that was written may have gone unread
         assert set(values) <= set(Config.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "listens", "works"), [("listen", True, False), ("work", False, True), ("work,listen", True, True)]
+)
+def test_roles_can_be_told_by_the_environment(
+    load: Callable[..., Config], text: str, listens: bool, works: bool
+) -> None:
+    service = load(service__roles=text).service
+    assert (service.listens, service.works) == (listens, works)
+
+
+@pytest.mark.parametrize("roles", ["[]", '["listen", "listen"]', '["convert"]'])
+def test_a_process_has_a_role_and_each_once(load: Callable[..., Config], roles: str) -> None:
+    (problem,) = problems(load, f"[service]\nroles = {roles}\n")
+    assert problem.startswith("service.roles") and "'listen'" in problem

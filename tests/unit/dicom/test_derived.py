@@ -324,6 +324,17 @@ def test_a_long_model_name_gives_way_to_the_warning():
     assert image.SeriesDescription.endswith(") - not acquired")
 
 
+def test_a_result_that_replaces_an_earlier_one_says_so_wherever_it_is_read():
+    first, second = (derive(source_pair(), outputs=ALL_IMAGES, facts=derivation_facts(replaces=n)) for n in (0, 1))
+    assert not any("REPLACES" in image.ImageComments + image.DerivationDescription for image in first)
+    for image in second:
+        assert image.SeriesDescription.endswith(" rev 2) - not acquired")
+        assert "REPLACES an earlier result" in image.DerivationDescription
+    assert "REPLACES an earlier result" in second[0].ImageComments
+    long = derivation_facts(model=replace(MODEL, name="m" * 80), replaces=1)
+    assert derive(source_pair(), facts=long)[0].SeriesDescription.endswith("m rev 2) - not acquired")
+
+
 def test_both_source_series_and_both_scanners_are_named():
     baseline = source_series(manufacturer="SIEMENS")
     delayed = source_series(study=2, series=7, manufacturer="Philips")

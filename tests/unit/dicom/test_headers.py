@@ -4,6 +4,7 @@ import struct
 import warnings
 import zlib
 from datetime import UTC, datetime, timedelta, timezone
+from random import Random
 
 import numpy as np
 import pydicom
@@ -14,8 +15,9 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 
-from service.dicom.headers import parse_header, read_header
+from service.dicom.headers import parse_header, parse_received, read_header
 from service.errors import InputRefused
+from service.storage.part10 import encode_head, split_file
 from tests.builders.dicom import (
     classic_series,
     enhanced_series,
@@ -24,7 +26,7 @@ from tests.builders.dicom import (
     ramp_volume,
     to_bytes,
 )
-from tests.builders.dicom_encoding import LOSSLESS
+from tests.builders.dicom_encoding import LOSSLESS, encode
 from tests.builders.real_head import FOLDER, needs_head
 
 SMALL = ramp_volume(shape=(3, 36, 40))
@@ -62,6 +64,36 @@ def test_a_classic_instance_gives_its_facts():
 def test_every_transfer_syntax_gives_the_same_header(transfer_syntax):
     plain = parse_header(to_bytes(one()))
     assert parse_header(to_bytes(one(transfer_syntax=transfer_syntax))) == plain
+
+
+@pytest.mark.parametrize("syntax", [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian], ids=lambda s: s.name)
+@pytest.mark.parametrize("build", [classic_series, enhanced_series, legacy_converted_series])
+def test_a_data_set_as_it_came_gives_the_header_of_its_file_and_so_does_a_spoilt_one_if_any(build, syntax):
+    """Cut short, lengthened, with bytes changed: what is read without the pixels is what the whole file says."""
+    (made,) = encode(build(SMALL, injected_at=INJECTED)[:1], syntax)
+    meta, offset = split_file(to_bytes(made))
+    whole = to_bytes(made)[offset:]
+    assert parse_received(whole, meta.transfer_syntax_uid) == parse_header(to_bytes(made))
+    random, read = Random(24), 0
+    for _ in range(400):
+        spoilt = bytearray(whole)
+        if random.random() < 0.3:
+            del spoilt[random.randrange(len(spoilt)) :]
+        elif random.random() < 0.3:
+            spoilt += random.randbytes(20)
+        else:
+            spoilt[random.randrange(min(len(spoilt), 1500))] = random.randrange(256)
+        found = parse_received(bytes(spoilt), meta.transfer_syntax_uid)
+        if found is not None:
+            read += 1
+            assert found == parse_header(encode_head(meta) + spoilt)
+    assert read > 100
+
+
+@pytest.mark.parametrize("transfer_syntax", LOSSLESS[2:], ids=lambda syntax: syntax.name)
+def test_other_encodings_are_left_to_who_reads_the_whole_file(transfer_syntax):
+    content = to_bytes(one(transfer_syntax=transfer_syntax))
+    assert parse_received(content[split_file(content)[1] :], transfer_syntax) is None
 
 
 @pytest.mark.parametrize("build", [enhanced_series, legacy_converted_series])

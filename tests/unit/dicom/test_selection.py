@@ -249,7 +249,7 @@ def test_a_scan_outside_the_window_is_called_by_the_protocols_name() -> None:
     policy = PairingPolicy(time_points=(HoursWindow(name="3-5 h", earliest_h=3.0, latest_h=5.0),))
     (reason,) = _check(hours=4.0, policy=policy).rejections
     assert "3-5 h" in reason.message
-    assert (reason.measured, reason.limit) == (4.0, "1 to 2 h after the injection")
+    assert (reason.measured, reason.limit) == (4.0, "1 to less than 2 h after the injection")
 
 
 @pytest.mark.parametrize(

@@ -257,3 +257,62 @@ def test_a_scan_of_the_next_day_is_noted_for_its_case_and_again_when_it_grows(be
         (found,) = bench.ledger.follow_ups.all()
         assert (found.case_id, found.series_uid, found.instances) == (CASE, THREE, number)
     assert bench.waiting == 1
+
+
+def _finish(bench: Bench, at: datetime) -> None:
+    for state in (CaseState.RUNNING, CaseState.SENDING, CaseState.DONE):
+        bench.ledger.cases.transition(CASE, expected=tuple(CaseState), to=state, now=at)
+
+
+def test_a_series_that_grows_after_its_result_was_delivered_is_converted_anew_once(bench: Bench) -> None:
+    bench.decide = _when_both(FOUND)
+    bench.receive(1)
+    bench.receive(2)
+    bench.assembler.tick(seconds(1))
+    _finish(bench, seconds(2))
+    bench.receive(2, number=2, at=seconds(3))
+    for second in (3.1, 4, 30, 60):
+        bench.assembler.tick(seconds(second))
+    case = bench.ledger.cases.case(CASE)
+    assert (case.state, case.revision, case.replaces) == (CaseState.QUEUED, 2, 1)
+
+
+def test_what_comes_while_a_case_is_in_work_replaces_its_result_afterwards(bench: Bench) -> None:
+    bench.decide = _when_both(FOUND)
+    bench.receive(1)
+    bench.receive(2)
+    bench.assembler.tick(seconds(1))
+    bench.ledger.cases.transition(CASE, expected=[CaseState.QUEUED], to=CaseState.RUNNING, now=seconds(2))
+    bench.receive(2, number=2, at=seconds(3))
+    for second in (4, 30, 60):
+        bench.assembler.tick(seconds(second))
+    assert bench.ledger.cases.case(CASE).revision == 1
+    for state in (CaseState.SENDING, CaseState.DONE):
+        bench.ledger.cases.transition(CASE, expected=tuple(CaseState), to=state, now=seconds(61))
+    bench.assembler.tick(seconds(70))
+    assert (bench.state(), bench.ledger.cases.case(CASE).revision) == (CaseState.QUEUED, 2)
+
+
+def test_a_second_content_of_a_known_image_makes_nothing_anew(bench: Bench) -> None:
+    bench.decide = _when_both(FOUND)
+    bench.receive(1)
+    bench.receive(2)
+    bench.assembler.tick(seconds(1))
+    _finish(bench, seconds(2))
+    bench.receive(2, at=seconds(3), content="b")
+    for second in (4, 30, 60):
+        bench.assembler.tick(seconds(second))
+    assert (bench.state(), bench.ledger.cases.case(CASE).revision) == (CaseState.DONE, 1)
+
+
+def test_what_is_waited_for_is_on_record_while_it_is(bench: Bench) -> None:
+    bench.decide = lambda uids: (
+        [FOUND] if {ONE, TWO} <= set(uids) else [Waiting(series_uids=uids, until=seconds(60), reasons=(WHY,))]
+    )
+    bench.receive(1, at=seconds(1))
+    bench.assembler.tick(seconds(2))
+    (wait,) = bench.ledger.waiting.all()
+    assert (wait.series, wait.since, wait.until, wait.reasons) == (1, seconds(1), seconds(60), (WHY,))
+    bench.receive(2, at=seconds(3))
+    bench.assembler.tick(seconds(4))
+    assert bench.ledger.waiting.all() == ()

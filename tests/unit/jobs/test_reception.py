@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +12,17 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
+from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
 from structlog.testing import capture_logs
 
 from service.errors import StorageUnavailable
 from service.jobs.reception import Arrival, Receiver, Reception
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
+from tests.builders.batch import small_baseline
+from tests.builders.dicom_encoding import encode
 from tests.builders.network import encoded_dataset, write_series
+from tests.builders.patients import write
 from tests.builders.received import NOON
 
 PATIENT = "NET-series"
@@ -157,6 +162,108 @@ def test_the_same_again_changes_nothing_and_other_content_stands_beside_the_firs
     assert spool.read(stands).endswith(first.encoded_dataset)
 
 
+@pytest.fixture
+def image(tmp_path: Path) -> Callable[..., Arrival]:
+    """One image of a head series, with its place in space, in any encoding and with any further tags."""
+    numbers = itertools.count()
+
+    def made(syntax: str = ExplicitVRLittleEndian, **tags: object) -> Arrival:
+        (dataset,) = encode(small_baseline(**tags)[:1], syntax)
+        (path,) = write([dataset], tmp_path / "images" / str(next(numbers)))
+        return arrival_of(path)
+
+    return made
+
+
+def test_an_image_that_comes_again_in_another_encoding_is_no_conflict_and_held_once(
+    receiver: Receiver, spool: Spool, ledger: Ledger, image: Callable[..., Arrival]
+) -> None:
+    told: list[str] = []
+    for arrival in (image(), image(JPEGLSLossless), image(InstitutionName="Elsewhere"), image(RLELossless)):
+        kept = receiver.receive(arrival, tell=lambda header: told.append(header.sop_instance_uid))
+        assert kept is Reception.KEPT
+    counts = ledger.counts()
+    assert (counts.instances, counts.conflicts, len(files(spool)), len(told)) == (1, 0, 1, 4)
+    assert receiver.recover().recorded == 0
+
+
+@pytest.mark.parametrize("tags", [{"RescaleSlope": "1", "RescaleIntercept": "7"}, {"PatientName": "Other^Name"}])
+def test_another_image_or_person_under_one_uid_is_a_conflict_whatever_its_encoding(
+    receiver: Receiver, spool: Spool, ledger: Ledger, image: Callable[..., Arrival], tags: dict[str, object]
+) -> None:
+    receiver.receive(image())
+    receiver.receive(image(JPEGLSLossless, **tags))
+    assert (ledger.counts().conflicts, len(files(spool))) == (1, 2)
+
+
+def test_the_same_image_is_kept_where_the_one_held_is_damaged(
+    receiver: Receiver, spool: Spool, ledger: Ledger, image: Callable[..., Arrival]
+) -> None:
+    receiver.receive(image())
+    (held,) = files(spool)
+    held.write_bytes(held.read_bytes()[:-100])
+    receiver.receive(image(JPEGLSLossless))
+    assert len(files(spool)) == 2
+
+
+def test_a_copy_that_a_kill_left_without_its_row_is_no_conflict_at_the_next_start(
+    receiver: Receiver, spool: Spool, ledger: Ledger, image: Callable[..., Arrival], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.receive(image())
+    with monkeypatch.context() as patch:
+        patch.setattr(spool, "has_another", _killed)
+        with pytest.raises(Killed):
+            receiver.receive(image(JPEGLSLossless))
+    assert len(files(spool)) == 2
+    assert receiver.recover().recorded == 0
+    assert (ledger.counts().instances, ledger.counts().conflicts, len(files(spool))) == (1, 0, 1)
+
+
+def test_a_conflict_between_two_forms_of_one_image_is_gone_once_it_is_sent_again(
+    receiver: Receiver, spool: Spool, ledger: Ledger, image: Callable[..., Arrival], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.receive(image())
+    with monkeypatch.context() as patch:  # as when both arrive at one moment
+        patch.setattr(spool, "has_another", lambda _: False)
+        receiver.receive(image(JPEGLSLossless))
+    assert ledger.counts().conflicts == 1
+    receiver.receive(image(JPEGLSLossless))
+    assert (ledger.counts().instances, ledger.counts().conflicts, len(files(spool))) == (1, 0, 1)
+
+
+def test_forms_of_one_image_on_many_associations_at_once_leave_it_usable(
+    receiver: Receiver, spool: Spool, ledger: Ledger, image: Callable[..., Arrival]
+) -> None:
+    forms = [image(), image(JPEGLSLossless), image(RLELossless)]
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(receiver.receive, forms * 4)) == {Reception.KEPT}
+    uid = str(dcmread(files(spool)[0]).SeriesInstanceUID)
+    (stands,) = ledger.instances.instances_of(uid)
+    assert spool.read(stands)
+    for form in forms:  # whatever missed each other in the rush is made good by sending again
+        receiver.receive(form)
+    assert (ledger.counts().instances, ledger.counts().conflicts, len(files(spool))) == (1, 0, 1)
+
+
+def test_a_copy_that_another_association_has_just_found_to_be_the_same_is_no_conflict(
+    receiver: Receiver, spool: Spool, ledger: Ledger, image: Callable[..., Arrival], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.receive(image())
+    real = ledger.instances.usable
+
+    def after_the_other(uid: str) -> object:
+        (spool.root / max(files(spool), key=lambda path: path.stat().st_mtime_ns)).unlink()
+        return real(uid)
+
+    monkeypatch.setattr(ledger.instances, "usable", after_the_other)
+    assert receiver.receive(image(JPEGLSLossless)) is Reception.KEPT
+    assert (ledger.counts().instances, ledger.counts().conflicts, len(files(spool))) == (1, 0, 1)
+
+
+def _killed(*_: object) -> None:
+    raise Killed
+
+
 @pytest.mark.filterwarnings("ignore:Expected explicit VR")
 @pytest.mark.parametrize(
     ("altered", "expected"),
@@ -221,11 +328,11 @@ def test_many_associations_at_once_leave_each_instance_once(
 def test_closing_leaves_no_thread_that_would_keep_the_process_from_ending(
     receiver: Receiver, arrivals: list[Arrival]
 ) -> None:
-    def parsers() -> list[threading.Thread]:
-        return [thread for thread in threading.enumerate() if thread.name.startswith("header")]
+    def helpers() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name.startswith("reception")]
 
-    before = parsers()
+    before = helpers()
     receiver.receive(arrivals[0])
-    assert len(parsers()) > len(before)
+    assert len(helpers()) > len(before)
     receiver.close()
-    assert set(parsers()) <= set(before)
+    assert set(helpers()) <= set(before)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -182,6 +183,47 @@ def test_the_console_format_is_readable_and_uncoloured_off_a_terminal():
     assert "ready" in stream.getvalue()
     assert "port=11112" in stream.getvalue()
     assert "\x1b[" not in stream.getvalue()
+
+
+def test_warnings_without_their_text_are_said_once_for_each_place_and_counted_at_the_end(stream):
+    def pydicom_again(value: str) -> None:
+        logging.getLogger("pydicom").warning("value %s is odd", value)
+
+    for _ in range(300):
+        pydicom_again(NAME)
+        logging.getLogger("uvicorn.error").warning("port %d is odd", 7)
+    logging.getLogger("highdicom.base").warning("of %s", NAME)
+
+    assert sum("withheld" in str(line["event"]) for line in lines(stream)) == 2
+    assert sum(line["event"] == "port 7 is odd" for line in lines(stream)) == 300
+
+    later = io.StringIO()
+    configure_logging("info", "json", later)  # as a batch does before it converts
+    pydicom_again(NAME)
+    logging.getLogger().handlers[-1].close()  # as the end of the program does
+
+    (last,) = lines(later)
+    assert re.fullmatch(r"300 more with their text withheld \(test_log\.py:\d+\)", str(last["event"]))
+    assert (last["level"], NAME in stream.getvalue() + later.getvalue()) == ("warning", False)
+
+
+def test_the_count_of_withheld_warnings_is_said_when_the_program_ends():
+    program = """
+import sys, logging
+from service.monitoring.log import configure_logging
+configure_logging("warning", "json", sys.stdout)
+for _ in range(5):
+    logging.getLogger("pydicom").warning("of a patient")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3]
+    )
+
+    events = [json.loads(line)["event"] for line in done.stdout.splitlines()]
+    assert [event.split(" (")[0] for event in events] == [
+        "text withheld, it may quote header values",
+        "4 more with their text withheld",
+    ]
 
 
 def test_a_warning_of_pydicom_about_a_value_does_not_quote_it():

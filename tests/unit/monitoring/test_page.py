@@ -20,6 +20,7 @@ from service.monitoring.snapshot import (
     CaseView,
     CheckView,
     DiskView,
+    MachineView,
     PlaneView,
     SeriesChoice,
 )
@@ -426,3 +427,23 @@ def test_only_buttons_that_the_case_allows_are_there(view: CaseView, actions: se
 
     assert (forms | links) - {"logout"} == actions
     assert not parse(render_case(view)).all("form", method="post")
+
+
+def machine(name: str, state: str, *roles: str) -> MachineView:
+    return MachineView(name=name, host=name, roles=roles, state=state, heard_at=NOW - timedelta(minutes=2))
+
+
+def test_of_several_machines_each_is_named_and_the_lost_are_told_of() -> None:
+    alive, lost = machine("a-0", "alive", "listen"), machine("b-0", "lost", "work")
+    page = render(snapshot(machines=(alive, lost), cases=(), peers=()))
+    assert "Ready, but nothing is heard of b-0" in page
+    assert "1 missing" in page and "a-0 (listen)</dd>" in page and "b-0 (work): lost, last heard of 2 min ago" in page
+    assert "Machines" not in render(snapshot(machines=(alive,)))
+
+
+def test_a_process_with_one_role_says_what_is_elsewhere() -> None:
+    only_works = render(snapshot(listener=None))
+    assert "This process only works" in only_works
+    only_listens = render(snapshot(queue=None, model=None, cases=()))
+    assert "This process only listens" in only_listens
+    assert "Ready" in only_listens

@@ -50,3 +50,7 @@ def test_several_faults_are_all_named():
     )
 
     assert [reason.code for reason in not_ready(down)] == ["LEDGER_UNREACHABLE", "LISTENER_DOWN", "DISK_SHORT"]
+
+
+def test_a_process_that_only_works_needs_no_listener():
+    assert not_ready(snapshot(listener=None)) == ()

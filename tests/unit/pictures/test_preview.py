@@ -137,3 +137,33 @@ def test_a_section_of_a_plane_keeps_its_middle_and_directions(section: str) -> N
     np.testing.assert_allclose(again.centre, Grid((1, 256, 300), grid.affine).centre)
     assert plane_grid(grid).same_as(grid)
     assert cut(landmarks(), grid).shape == (FIELD_MM, FIELD_MM)
+
+
+def predicted_with(footer: str, title: str = "title") -> np.ndarray:
+    volume = landmarks()
+    shown = source(predicted=(volume,), increase=(volume,), fat_baseline=FAT, fat_delayed=FAT)
+    png = render_preview(shown, title=title, footer=footer)
+    return np.asarray(Image.open(BytesIO(png)).convert("RGB")).astype(int)
+
+
+@pytest.mark.parametrize(
+    "footer", ["volume3d 0.1.0. Research use. " * 6, "a-model-" * 40 + "x 1.0"], ids=["words", "a long name"]
+)
+def test_the_footer_stays_clear_of_the_colour_bar_and_within_the_picture(footer: str) -> None:
+    shown = predicted_with(footer)
+    below = shown[HEADER + 3 * FIELD_MM + 2 * GAP :]
+    coloured = np.flatnonzero((np.ptp(below, axis=2) > 60).any(axis=1))  # text is grey
+    bar_ends = coloured.max() + 1
+    written = np.flatnonzero((below[bar_ends + 3 :, : FIELD_MM * 3] > 100).any(axis=(1, 2)))
+    assert written.size > 0
+    assert below[: bar_ends + 3, : FIELD_MM * 3].max() == 0  # nothing beside the bar, and space below it
+    assert below[:, -3:].max() == 0 == below[-1].max()
+
+
+def test_a_title_with_a_long_name_is_broken_and_none_of_it_is_lost() -> None:
+    shown = predicted_with("Research use.", title="csf24 case " + "x" * 200 + ": 24 h PREDICTED, not acquired")
+    short = predicted_with("Research use.")
+    added = shown.shape[0] - short.shape[0]
+    assert added > 0
+    assert shown[: HEADER + added, :3].max() == 0 == shown[: HEADER + added, -3:].max()
+    np.testing.assert_array_equal(shown[HEADER + added :], short[HEADER:])

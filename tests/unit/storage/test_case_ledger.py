@@ -81,13 +81,33 @@ def test_a_retry_is_a_new_revision(ledger: Ledger) -> None:
     assert (case.state, case.revision, case.reasons, case.outcome) == (S.QUEUED, 2, (), None)
 
 
-def test_only_a_refusal_may_be_retried_once_done(ledger: Ledger) -> None:
+def test_what_is_done_may_be_converted_anew_and_knows_what_it_replaces(ledger: Ledger) -> None:
     _open(ledger)
     _walk(ledger, S.RUNNING, S.SENDING, S.DONE, outcome=CaseOutcome.PREDICTED)
-    with pytest.raises(IllegalTransition):
-        ledger.cases.requeue(CASE, now=NOON)
+    assert ledger.cases.case(CASE).replaces == 0
     with pytest.raises(IllegalTransition):
         ledger.cases.discard(CASE, now=NOON)
+    again = ledger.cases.requeue(CASE, now=NOON)
+    assert (again.state, again.revision, again.outcome, again.replaces) == (S.QUEUED, 2, None, 1)
+    _walk(ledger, S.RUNNING, S.SENDING, S.DONE, outcome=CaseOutcome.REFUSED)
+    assert ledger.cases.case(CASE).replaces == 1
+
+
+def test_a_retry_of_what_was_never_delivered_replaces_nothing(ledger: Ledger) -> None:
+    _open(ledger)
+    ledger.cases.fail(CASE, 1, [WHY], retrying=False, now=NOON)
+    assert ledger.cases.requeue(CASE, now=NOON).replaces == 0
+
+
+def test_the_time_of_what_is_done_can_be_corrected_and_of_what_is_in_work_not(ledger: Ledger) -> None:
+    _open(ledger, injection_time=datetime(2026, 3, 4, 8, 0), hours_after_injection=1.9)
+    told = {"injection_time": datetime(2026, 3, 4, 8, 30), "hours_after_injection": 1.4, "now": NOON, "text": "x"}
+    with pytest.raises(IllegalTransition):
+        ledger.cases.correct(CASE, **told)
+    _walk(ledger, S.RUNNING, S.SENDING, S.DONE, outcome=CaseOutcome.REFUSED)
+    case = ledger.cases.correct(CASE, **told)
+    assert (case.state, case.revision, case.hours_after_injection) == (S.QUEUED, 2, 1.4)
+    assert case.injection_time == datetime(2026, 3, 4, 8, 30)
 
 
 def test_a_peer_that_is_down_for_days_leaves_one_line(ledger: Ledger) -> None:
@@ -154,7 +174,7 @@ def test_a_dead_worker_is_claimed_by_one_and_again_if_that_one_dies(ledger: Ledg
     workers.taken_over("a", by="c", now=much_later)
     assert {worker.executor_id: worker.taken_over_at for worker in workers.all()}["a"] == much_later
     assert "a" not in workers.claim_dead("b", silent_for=silent, now=much_later + 10 * silent)
-    workers.claim_dead("b", silent_for=silent, now=much_later + timedelta(days=8))
+    workers.claim_dead("b", silent_for=silent, now=much_later + timedelta(days=2))
     assert "a" not in [worker.executor_id for worker in workers.all()]
 
 

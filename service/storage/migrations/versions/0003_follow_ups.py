@@ -1,4 +1,4 @@
-"""Scans of the time that was predicted, and how predictions did against them."""
+"""Scans of the time that was predicted, and how predictions did against them; what pairing waits for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """A table of its own; nothing else changes."""
+    """Two tables of their own; nothing else changes."""
     op.create_table(
         "follow_ups",
         sa.Column("case_id", sa.String(64), nullable=False),
@@ -32,3 +32,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("case_id", name="pk_follow_ups"),
     )
     op.create_index("ix_follow_ups_state", "follow_ups", ["state"])
+    op.create_table(
+        "waiting",
+        sa.Column("patient_key", sa.String(64), nullable=False),
+        sa.Column("place", sa.Integer, nullable=False),
+        sa.Column("series", sa.Integer, nullable=False),
+        sa.Column("since", sa.DateTime, nullable=False),
+        sa.Column("until", sa.DateTime),
+        sa.Column("reasons", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("patient_key", "place", name="pk_waiting"),
+    )
