@@ -72,6 +72,12 @@ LIMITS: dict[str, Limit] = {
         lowest=64,
         unit="grey levels",
     ),
+    "SLICES_BLANK": Limit(
+        message="Slices inside the volume are blank: they were lost on the way. Send the series again.",
+        why="a measured slice always holds noise; masked copies are blank outside the head only",
+        highest=0.0,
+        unit="slices",
+    ),
     "CONSTANT_IMAGE": Limit(
         message="The series shows nothing. Send the 3D T1 series.",
         why="1st and 99th percentile differ by > 0.9 in heads",

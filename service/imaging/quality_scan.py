@@ -39,6 +39,7 @@ def check_volume(volume: Volume, series: str = "") -> QualityReport:
             judge("LOW_DYNAMIC_RANGE", float(levels), series),
             judge("CONSTANT_IMAGE", float((high - low) / max(abs(high), abs(middle), 1e-12)), series),
             judge("SIGNAL_CLIPPED", _at_the_top(volume.array), series),
+            judge("SLICES_BLANK", float(_blank_slices(volume.array)), series),
         ]
     return report(checks)
 
@@ -48,6 +49,16 @@ def _at_the_top(array: Float32) -> float:
     top = float(array.max())
     bright = np.count_nonzero(array > 0.5 * top)
     return float(np.count_nonzero(array == top)) / bright if top > 0 and bright else float("nan")
+
+
+def _blank_slices(array: Float32) -> int:
+    """Slices of one value throughout, along any axis, between slices with an image in them."""
+    blank = 0
+    for axis in range(3):
+        across = tuple(n for n in range(3) if n != axis)
+        shown = np.flatnonzero(array.max(axis=across) > array.min(axis=across))
+        blank += int(shown[-1] - shown[0] + 1 - len(shown)) if len(shown) else 0
+    return blank
 
 
 def check_anatomy(baseline: Volume, anatomy: Anatomy) -> QualityReport:

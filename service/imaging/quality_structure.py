@@ -15,15 +15,15 @@ from service.imaging.volume import Float32, Float64, Mask, Volume
 _GRAIN, _GYRUS, _WIDER = 1, 2, 3  # voxels to each side of the middle one: means over 6, 10 and 14 mm at 2 mm
 _FROM_FLUID_MM = 2.0
 _TELLING = 0.5  # correlation of what holds structure enough to be placed
-_AS_USUAL = 0.8  # of neighbouring slices, voxel by voxel: less leaves too much to chance
+_AS_USUAL = 0.7  # of neighbouring slices, voxel by voxel: less leaves too much to chance
 _SLAB = 6  # voxels thick: 12 mm at 2 mm
 _FARTHEST = 4  # voxels that a slab is moved
 _LEAST_OF_A_SLAB = 1500  # voxels of tissue: 12 mL
-_EVERY = 3  # row and column of a slice
+_EVERY_MM = 3.0  # along rows and columns of a slice
 _LEAST_OF_A_SLICE = 300  # of those points in tissue
 _NEIGHBOURS = 4  # slices to each side
 _FEWEST_NEIGHBOURS = 4
-_IN_TISSUE = 0.9
+_IN = 0.9
 
 
 def local_agreement(pair: AlignedPair, anatomy: Anatomy) -> float:
@@ -88,7 +88,7 @@ def _slabs(core: Mask) -> list[Box]:
 def worst_slice(baseline: Volume, delayed: Volume, transform: RigidTransform, anatomy: Anatomy) -> float:
     """By how much one slice of a series agrees less with the other series than those beside it; along any axis.
 
-    Slices that were lost, blackened or exchanged agree with nothing, their neighbours as well as ever.
+    Slices that were exchanged or belong elsewhere agree with nothing, their neighbours as well as ever.
     """
     core = Volume(_core(anatomy).astype(np.float32), anatomy.grid)
     still = RigidTransform.identity()
@@ -110,7 +110,8 @@ def _by_slice(
     volume, to_volume = sliced
     shape, back = volume.grid.shape, to_volume.inverse()
     across = [n for n in range(3) if n != axis]
-    steps = np.meshgrid(*(np.arange(0, shape[n], _EVERY) for n in across), indexing="ij")
+    spacing = volume.grid.spacing[::-1]
+    steps = np.meshgrid(*(np.arange(0, shape[n], max(1, round(_EVERY_MM / spacing[n]))) for n in across), indexing="ij")
     found = np.full(shape[axis], np.nan)
     for number in range(shape[axis]):
         kji = np.empty((steps[0].size, 3))
@@ -118,7 +119,7 @@ def _by_slice(
         for n, step in zip(across, steps, strict=True):
             kji[:, n] = step.ravel()
         points = back.map(volume.grid.to_world(kji[:, ::-1]))
-        inside = sample(core, points, outside=0.0) > _IN_TISSUE
+        inside = sample(core, points, outside=0.0) > _IN
         if np.count_nonzero(inside) >= _LEAST_OF_A_SLICE:
             k, j, i = kji[inside].astype(int).T
             seen = sample(other[0], other[1].map(points[inside]), outside=0.0)
