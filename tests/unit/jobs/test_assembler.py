@@ -200,13 +200,17 @@ def test_conflicting_instances_hold_the_pair(bench: Bench) -> None:
     )
 
 
-def test_a_series_that_grows_after_it_was_used_is_put_on_record(bench: Bench) -> None:
+def _grown_in_work(bench: Bench) -> None:
     bench.decide = _when_both(FOUND)
     bench.receive(1)
     bench.receive(2)
     bench.assembler.tick(seconds(1))
     bench.ledger.cases.transition(CASE, expected=[CaseState.QUEUED], to=CaseState.RUNNING, now=seconds(2))
     bench.receive(2, number=2, at=seconds(3))
+
+
+def test_a_series_that_grows_after_it_was_used_is_put_on_record(bench: Bench) -> None:
+    _grown_in_work(bench)
     for second in (4, 5, 30):
         bench.assembler.tick(seconds(second))
     late = [event.text for event in bench.ledger.cases.events(CASE) if event.kind == "late-arrival"]
@@ -278,12 +282,7 @@ def test_a_series_that_grows_after_its_result_was_delivered_is_converted_anew_on
 
 
 def test_what_comes_while_a_case_is_in_work_replaces_its_result_afterwards(bench: Bench) -> None:
-    bench.decide = _when_both(FOUND)
-    bench.receive(1)
-    bench.receive(2)
-    bench.assembler.tick(seconds(1))
-    bench.ledger.cases.transition(CASE, expected=[CaseState.QUEUED], to=CaseState.RUNNING, now=seconds(2))
-    bench.receive(2, number=2, at=seconds(3))
+    _grown_in_work(bench)
     for second in (4, 30, 60):
         bench.assembler.tick(seconds(second))
     assert bench.ledger.cases.case(CASE).revision == 1
