@@ -28,6 +28,7 @@ from service.dicom.injection import InjectionTimes
 from service.dicom.pairing import pair
 from service.dicom.policy import PairingPolicy
 from service.dicom.records import StoredInstance
+from service.dicom.same_image import same_image
 from service.dicom.summaries import summarise
 from service.dicom.volumes import read_series_from_bytes
 from service.errors import InputRefused, StorageUnavailable
@@ -273,7 +274,10 @@ def _ct(datasets: Series) -> Series:
 
 BAD: dict[str, Bad] = {
     "wrong modality": Bad(
-        baseline=baseline_of, delayed=_altered(_ct), held=("PARTNER_MISSING",), chosen=("NOT_A_T1_HEAD_SERIES",)
+        baseline=baseline_of,
+        delayed=_altered(_ct),
+        held=("PARTNER_MISSING", "NOT_AN_MR_IMAGE"),
+        chosen=("NOT_A_T1_HEAD_SERIES",),
     ),
     "mixed orientations": Bad(
         baseline=baseline_of,
@@ -538,6 +542,12 @@ def test_whatever_arrives_is_kept_and_either_recorded_or_listed_with_a_code(arri
     (answer,) = site.send(arrival)
     stored = stored_by(site, arrival)
     assert site.spool.read(stored).endswith(arrival.encoded_dataset)
+    if answer is Reception.KEPT and not site.ledger.instances.knows(stored.relative_path):
+        held = site.ledger.instances.usable(stored.sop_instance_uid)  # the same image in the form that came first
+        assert held is not None
+        assert same_image(site.spool.read(held), site.spool.read(stored))
+        site.spool.discard(stored)
+        return
     assert site.ledger.instances.knows(stored.relative_path)
     codes = [
         rejected.reason.code
