@@ -28,6 +28,7 @@ from service.monitoring.snapshot import DiskView, ModelView, QueueView, StatusSn
 from service.network import statuses
 from service.network.commitment import Commitments
 from service.network.storage_scp import ReceivedInstance
+from service.notifying import Notifier, channels, terms
 from service.presence import Presence
 from service.report_box import LedgerReportBox
 from service.status import PeerWatch, StatusSource
@@ -74,6 +75,7 @@ class Service:
         self._working: Working | None = None
         self._listening: Listening | None = None
         self._presence: Presence | None = None
+        self._notifier: Notifier | None = None
 
     def start(self) -> None:
         """Prove the model, open the stores, sign on, recover what a kill left, listen, work."""
@@ -109,7 +111,7 @@ class Service:
         self._begin(executor_id)
         if config.service.listens:
             self._listen(commitments)
-        self._show_status(predictor)
+        self._watch(predictor)
         _log.info(
             "ready",
             roles=list(config.service.roles),
@@ -203,9 +205,11 @@ class Service:
         self._workings.callback(listening.listener.stop)
         self._listening = listening
 
-    def _show_status(self, predictor: OnnxPredictor | None) -> None:
-        config, page = self.config, self.config.status_page
-        if not page.enabled:
+    def _watch(self, predictor: OnnxPredictor | None) -> None:
+        """Show the state of the service, and tell people of it; as the last thing, when all is as it should be."""
+        config = self.config
+        ways = channels(config, gethostname())
+        if not (config.status_page.enabled or ways):
             return
         watch = PeerWatch([peer for peer, _ in peers(config).values()], local_entity(config), now=self._now)
         watch.start()
@@ -217,6 +221,23 @@ class Service:
             required_bytes=config.storage.min_free_bytes,
             parts=lambda disk: self._parts(disk, watch, started_at, model),
         )
+        if config.status_page.enabled:
+            self._show_status(source)
+        if self._working is not None and ways:
+            leadership = self._working.leadership
+            self._notifier = Notifier(
+                self.ledger,
+                ways,
+                terms(config),
+                snapshot=source.snapshot,
+                leads=lambda: leadership.held,
+                now=self._now,
+            )
+            self._workings.callback(self._notifier.stop, _STOP_S)
+            self._notifier.start()
+
+    def _show_status(self, source: StatusSource) -> None:
+        config, page = self.config, self.config.status_page
         self.status_page = StatusServer(
             page.host,
             page.port,
@@ -244,6 +265,7 @@ class Service:
             last_association=listening.last_association if listening else None,
             refused=listening.refused if listening else {},
             audit_lost=self._auditor.lost,
+            notifications=self._notifier.counts if self._notifier else {},
             associations=listening.listener.associations if listening else 0,
         )
 
