@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from socket import gethostname
@@ -111,7 +112,8 @@ class Service:
         self._begin(executor_id)
         if config.service.listens:
             self._listen(commitments)
-        self._watch(predictor)
+        self._show_status(predictor)
+        self._notify()
         _log.info(
             "ready",
             roles=list(config.service.roles),
@@ -205,39 +207,37 @@ class Service:
         self._workings.callback(listening.listener.stop)
         self._listening = listening
 
-    def _watch(self, predictor: OnnxPredictor | None) -> None:
-        """Show the state of the service, and tell people of it; as the last thing, when all is as it should be."""
-        config = self.config
-        ways = channels(config, gethostname())
-        if not (config.status_page.enabled or ways):
+    def _notify(self) -> None:
+        """Tell people what turns red, from now on, when all is as it should be."""
+        ways = channels(self.config, gethostname())
+        if self._working is None or not ways:
+            return
+        leadership, started_at = self._working.leadership, self._now()
+        # Without the queue, which does not answer while a PostgreSQL is away: just then there is something to tell.
+        source = self._status_source(lambda disk: self._own_parts(disk, started_at))
+        self._notifier = Notifier(
+            self.ledger,
+            ways,
+            terms(self.config),
+            snapshot=source.snapshot,
+            leads=lambda: leadership.held,
+            now=self._now,
+        )
+        self._workings.callback(self._notifier.stop, _STOP_S)
+        self._notifier.start()
+
+    def _status_source(self, parts: Callable[[DiskView], StatusSnapshot]) -> StatusSource:
+        return StatusSource(self.ledger, self.spool, required_bytes=self.config.storage.min_free_bytes, parts=parts)
+
+    def _show_status(self, predictor: OnnxPredictor | None) -> None:
+        config, page = self.config, self.config.status_page
+        if not page.enabled:
             return
         watch = PeerWatch([peer for peer, _ in peers(config).values()], local_entity(config), now=self._now)
         watch.start()
         self._workings.callback(watch.stop)
         started_at, model = self._now(), _model_view(predictor)
-        source = StatusSource(
-            self.ledger,
-            self.spool,
-            required_bytes=config.storage.min_free_bytes,
-            parts=lambda disk: self._parts(disk, watch, started_at, model),
-        )
-        if config.status_page.enabled:
-            self._show_status(source)
-        if self._working is not None and ways:
-            leadership = self._working.leadership
-            self._notifier = Notifier(
-                self.ledger,
-                ways,
-                terms(config),
-                snapshot=source.snapshot,
-                leads=lambda: leadership.held,
-                now=self._now,
-            )
-            self._workings.callback(self._notifier.stop, _STOP_S)
-            self._notifier.start()
-
-    def _show_status(self, source: StatusSource) -> None:
-        config, page = self.config, self.config.status_page
+        source = self._status_source(lambda disk: self._parts(disk, watch, started_at, model))
         self.status_page = StatusServer(
             page.host,
             page.port,
@@ -252,22 +252,25 @@ class Service:
             self.status_page.start()
         self._workings.callback(self.status_page.stop)
 
-    def _parts(self, disk: DiskView, watch: PeerWatch, started_at: datetime, model: ModelView | None) -> StatusSnapshot:
-        listening, jobs = self._listening, self._working.queue.states() if self._working else None
+    def _own_parts(self, disk: DiskView, started_at: datetime) -> StatusSnapshot:
+        """What is known without asking anybody."""
+        listening = self._listening
         return StatusSnapshot(
             taken_at=self._now(),
             started_at=started_at,
             listener=listening.view if listening else None,
             disk=disk,
-            queue=QueueView(waiting=jobs.waiting, running=jobs.running) if jobs else None,
-            model=model,
-            peers=watch.views,
             last_association=listening.last_association if listening else None,
             refused=listening.refused if listening else {},
             audit_lost=self._auditor.lost,
             notifications=self._notifier.counts if self._notifier else {},
             associations=listening.listener.associations if listening else 0,
         )
+
+    def _parts(self, disk: DiskView, watch: PeerWatch, started_at: datetime, model: ModelView | None) -> StatusSnapshot:
+        jobs = self._working.queue.states() if self._working else None
+        queue = QueueView(waiting=jobs.waiting, running=jobs.running) if jobs else None
+        return replace(self._own_parts(disk, started_at), queue=queue, model=model, peers=watch.views)
 
     def _receive(self, received: ReceivedInstance) -> int:
         kept = self._receiver.receive(

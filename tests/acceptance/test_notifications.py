@@ -13,6 +13,7 @@ from service.network.peers import LocalEntity
 from service.network.storage_scu import store
 from tests.builders.network import LOOPBACK, make_certificates, outgoing, peer
 from tests.builders.patients import unpack_shipped
+from tests.builders.postgresql import ACCOUNT, postgresql
 from tests.builders.programs import needs, wait_until
 from tests.builders.receivers import mail_server, web_server
 from tests.builders.service_process import CALLING, ServiceProcess
@@ -20,6 +21,24 @@ from tests.builders.service_process import CALLING, ServiceProcess
 pytestmark = [pytest.mark.slow, needs("openssl")]
 CANARY = "KANARIENVOGEL"
 SETTINGS = "[pairing]\nquiet_seconds = 2.0\npartner_wait_hours = 0.0005\n"
+
+
+def test_a_database_that_is_gone_is_told_by_who_led(tmp_path: Path) -> None:
+    certificates = make_certificates(tmp_path / "certificates")
+    with web_server(certificates) as web:
+        receivers = (
+            f'[notifications]\ntrusted = "{certificates.authority}"\nwebhook_url = "{web.url}"\ndigest_seconds = 1.0\n'
+        )
+        with postgresql() as address:
+            database = f"postgresql+psycopg://{ACCOUNT}@/postgres{address}"
+            service = ServiceProcess(tmp_path, extra=receivers, database=database)
+            service.start()
+        try:
+            wait_until(lambda: bool(web.posts), timeout_s=90)
+        finally:
+            service.kill()
+    (message,) = (json.loads(post.body) for post in web.posts)
+    assert [event["subject"] for event in message["begun"]] == ["LEDGER_UNREACHABLE"]
 
 
 def test_a_held_case_is_told_once_through_a_kill_and_once_when_it_is_discarded(tmp_path: Path) -> None:
