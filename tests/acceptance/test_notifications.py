@@ -74,3 +74,37 @@ def test_a_held_case_is_told_once_through_a_kill_and_once_when_it_is_discarded(t
     assert case.case_id in told
     assert CANARY not in told
     assert series_uid not in told
+
+
+def test_of_two_machines_the_survivor_tells_once_that_the_leader_is_lost_and_once_that_it_is_back(
+    tmp_path: Path,
+) -> None:
+    certificates = make_certificates(tmp_path / "certificates")
+    with web_server(certificates) as web, postgresql() as address:
+        receivers = (
+            f'[notifications]\ntrusted = "{certificates.authority}"\nwebhook_url = "{web.url}"\ndigest_seconds = 1.0\n'
+        )
+        machines = []
+        for name in ("leader", "other"):
+            (tmp_path / name).mkdir()
+            machines.append(
+                ServiceProcess(
+                    tmp_path / name,
+                    extra=receivers,
+                    environment={"CSF24_WORKERS__EXECUTOR_ID": name},
+                    database=f"postgresql+psycopg://{ACCOUNT}@/postgres{address}",
+                    roles=("work",),
+                    data=tmp_path / "shared",
+                )
+            )
+        leader, other = machines
+        with leader, other:
+            leader.kill()
+            wait_until(lambda: bool(web.posts), timeout_s=90)
+            leader.start()
+            wait_until(lambda: len(web.posts) == 2, timeout_s=90)
+            assert b'csf24_notifications_total{channel="webhook",result="sent"} 2.0' in other.get("/metrics")
+            assert b'csf24_notifications_total{channel="webhook",result="sent"} 0.0' in leader.get("/metrics")
+    lost, back = (json.loads(post.body) for post in web.posts)
+    assert [(event["kind"], event["subject"]) for event in lost["begun"]] == [("machine lost", "leader")]
+    assert [(event["kind"], event["subject"]) for event in back["over"]] == [("machine lost", "leader")]
