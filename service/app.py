@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from socket import gethostname
@@ -28,6 +29,7 @@ from service.monitoring.snapshot import DiskView, ModelView, QueueView, StatusSn
 from service.network import statuses
 from service.network.commitment import Commitments
 from service.network.storage_scp import ReceivedInstance
+from service.notifying import Notifier, channels, terms
 from service.presence import Presence
 from service.report_box import LedgerReportBox
 from service.status import PeerWatch, StatusSource
@@ -74,6 +76,7 @@ class Service:
         self._working: Working | None = None
         self._listening: Listening | None = None
         self._presence: Presence | None = None
+        self._notifier: Notifier | None = None
 
     def start(self) -> None:
         """Prove the model, open the stores, sign on, recover what a kill left, listen, work."""
@@ -110,6 +113,7 @@ class Service:
         if config.service.listens:
             self._listen(commitments)
         self._show_status(predictor)
+        self._notify()
         _log.info(
             "ready",
             roles=list(config.service.roles),
@@ -203,6 +207,28 @@ class Service:
         self._workings.callback(listening.listener.stop)
         self._listening = listening
 
+    def _notify(self) -> None:
+        """Tell people what turns red, from now on, when all is as it should be."""
+        ways = channels(self.config, gethostname())
+        if self._working is None or not ways:
+            return
+        leadership, started_at = self._working.leadership, self._now()
+        # Without the queue, which does not answer while a PostgreSQL is away: just then there is something to tell.
+        source = self._status_source(lambda disk: self._own_parts(disk, started_at))
+        self._notifier = Notifier(
+            self.ledger,
+            ways,
+            terms(self.config),
+            snapshot=source.snapshot,
+            leads=lambda: leadership.held,
+            now=self._now,
+        )
+        self._workings.callback(self._notifier.stop, _STOP_S)
+        self._notifier.start()
+
+    def _status_source(self, parts: Callable[[DiskView], StatusSnapshot]) -> StatusSource:
+        return StatusSource(self.ledger, self.spool, required_bytes=self.config.storage.min_free_bytes, parts=parts)
+
     def _show_status(self, predictor: OnnxPredictor | None) -> None:
         config, page = self.config, self.config.status_page
         if not page.enabled:
@@ -211,12 +237,7 @@ class Service:
         watch.start()
         self._workings.callback(watch.stop)
         started_at, model = self._now(), _model_view(predictor)
-        source = StatusSource(
-            self.ledger,
-            self.spool,
-            required_bytes=config.storage.min_free_bytes,
-            parts=lambda disk: self._parts(disk, watch, started_at, model),
-        )
+        source = self._status_source(lambda disk: self._parts(disk, watch, started_at, model))
         self.status_page = StatusServer(
             page.host,
             page.port,
@@ -231,21 +252,25 @@ class Service:
             self.status_page.start()
         self._workings.callback(self.status_page.stop)
 
-    def _parts(self, disk: DiskView, watch: PeerWatch, started_at: datetime, model: ModelView | None) -> StatusSnapshot:
-        listening, jobs = self._listening, self._working.queue.states() if self._working else None
+    def _own_parts(self, disk: DiskView, started_at: datetime) -> StatusSnapshot:
+        """What is known without asking anybody."""
+        listening = self._listening
         return StatusSnapshot(
             taken_at=self._now(),
             started_at=started_at,
             listener=listening.view if listening else None,
             disk=disk,
-            queue=QueueView(waiting=jobs.waiting, running=jobs.running) if jobs else None,
-            model=model,
-            peers=watch.views,
             last_association=listening.last_association if listening else None,
             refused=listening.refused if listening else {},
             audit_lost=self._auditor.lost,
+            notifications=self._notifier.counts if self._notifier else {},
             associations=listening.listener.associations if listening else 0,
         )
+
+    def _parts(self, disk: DiskView, watch: PeerWatch, started_at: datetime, model: ModelView | None) -> StatusSnapshot:
+        jobs = self._working.queue.states() if self._working else None
+        queue = QueueView(waiting=jobs.waiting, running=jobs.running) if jobs else None
+        return replace(self._own_parts(disk, started_at), queue=queue, model=model, peers=watch.views)
 
     def _receive(self, received: ReceivedInstance) -> int:
         kept = self._receiver.receive(

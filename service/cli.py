@@ -111,12 +111,13 @@ def doctor(
     *,
     config: ConfigFile = None,
     phantom: Annotated[bool, typer.Option(help="Also convert the simulated patient, start to end.")] = False,
+    notify: Annotated[bool, typer.Option(help="Also send a test message to who is notified.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
     """Check everything that goes wrong at installations: ports, peers, TLS, disk, database, models, provider."""
     from service.doctor import examine, render
 
-    findings = examine(config, os.environ, phantom=phantom)
+    findings = examine(config, os.environ, phantom=phantom, notify=notify)
     if as_json:
         typer.echo(json.dumps([finding.as_json() for finding in findings], indent=2))
     else:

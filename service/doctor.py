@@ -6,8 +6,10 @@ import ssl
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib import resources
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 from rich.console import Console
@@ -24,9 +26,12 @@ from service.doctor_places import database, disk, listener, status_page
 from service.errors import ConfigError, Csf24Error, ModelError, PeerUnavailable
 from service.finding import Finding, Verdict
 from service.inference.onnx import load_predictor, verify_parity
+from service.monitoring.notifications.account import Message
+from service.monitoring.notifications.outbox import Undelivered
 from service.network.retrieve import missing_services
 from service.network.storage_scu import echo
 from service.network.tls import server_context
+from service.notifying import channels, receivers
 from service.received_pair import DicomPair
 from service.wiring import (
     choose_model,
@@ -41,8 +46,18 @@ _Check = Callable[[Config], Iterator[Finding]]
 _EXPIRY_WARNING = timedelta(days=30)
 
 
-def examine(path: Path | None, environ: Mapping[str, str], *, phantom: bool) -> tuple[Finding, ...]:
-    """All findings; a configuration that cannot be used ends the examination, as nothing else can be tried."""
+def examine(
+    path: Path | None, environ: Mapping[str, str], *, phantom: bool, notify: bool = False
+) -> tuple[Finding, ...]:
+    """All findings; a configuration that cannot be used ends the examination, as nothing else can be tried.
+
+    Parameters
+    ----------
+    phantom
+        Also convert the simulated patient.
+    notify
+        Also send a test message to who is notified.
+    """
     try:
         config = load_config(path, environ)
     except ConfigError as fault:
@@ -51,6 +66,7 @@ def examine(path: Path | None, environ: Mapping[str, str], *, phantom: bool) -> 
     findings = [Finding(subject="configuration", verdict="ok", text=source)]
     for subject, check in _CHECKS:
         findings += _caught(subject, check, config)
+    findings += _caught("notifications", partial(_notifications, notify=notify), config)
     if phantom:
         findings += _caught("phantom", _phantom, config)
     return tuple(findings)
@@ -153,7 +169,13 @@ def _tls(config: Config) -> Iterator[Finding]:
 
 
 def _secrets(config: Config) -> Iterator[Finding]:
-    files = {"tls.key": config.tls.key, "storage.database_password_file": config.storage.database_password_file}
+    files = {
+        "tls.key": config.tls.key,
+        "storage.database_password_file": config.storage.database_password_file,
+        "notifications.webhook_token_file": config.notifications.webhook_token_file,
+        "notifications.webhook_signing_key_file": config.notifications.webhook_signing_key_file,
+        "notifications.mail_password_file": config.notifications.mail_password_file,
+    }
     for key, path in files.items():
         if path is not None and path.stat().st_mode & stat.S_IRWXO:
             text = f"{key}: every user of this machine may read {path}; chmod o= {path}"
@@ -197,6 +219,34 @@ def _priors(config: Config) -> Iterator[Finding]:
         ours = config.listener
         text += f"; it must know {ours.ae_title} at this machine's address, port {ours.port}"
     yield Finding(subject="priors", verdict="ok", text=text)
+
+
+def _notifications(config: Config, *, notify: bool) -> Iterator[Finding]:
+    """Whether each receiver answers, lets us log in, and with `notify` takes a message."""
+    found = channels(config, gethostname())
+    if not found:
+        verdict: Verdict = "FAILED" if notify else "ok"
+        yield Finding(subject="notifications", verdict=verdict, text="none: nobody is told when something turns red")
+    for name, channel in found.items():
+        subject, where, remark = f"notifications by {name}", receivers(config)[name], ""
+        try:
+            if notify:
+                remark = channel.send(_test_message())
+            else:
+                channel.check()
+        except Undelivered as fault:
+            yield Finding(subject=subject, verdict="FAILED", text=f"{where}: {fault}")
+            continue
+        done = "a test message was taken" if notify else "answers over TLS; --notify sends a test message"
+        yield Finding(subject=subject, verdict="FAILED" if remark else "ok", text=f"{where}: {remark or done}")
+    if found and not config.service.works:
+        text = "not sent by this process: the one that leads sends them, and only a worker leads (service.roles)"
+        yield Finding(subject="notifications", verdict="ok", text=text)
+
+
+def _test_message() -> Message:
+    now = utc_now()
+    return Message(identity=f"test-{now:%Y%m%d%H%M%S%f}", at=now, begun=(), over=(), begun_count=0, over_count=0, red=0)
 
 
 def _phantom(config: Config) -> Iterator[Finding]:

@@ -14,14 +14,14 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from service.config.rules import Key, problems_between_keys
-from service.config.secret_values import inline_secrets, with_password
+from service.config.secret_values import NOTIFICATIONS, inline_secrets, with_secrets
 from service.config.sections import Config
 from service.errors import ConfigError
 
 PREFIX = "CSF24_"
 SEPARATOR = "__"
 _DATABASE: Key = ("storage", "database")
-_SECRET: tuple[Key, ...] = (_DATABASE,)  # its URL may hold a password
+_SECRET: tuple[Key, ...] = (_DATABASE, *NOTIFICATIONS, ("notifications", "webhook_url"))  # URLs may hold a password
 _LONGEST_FOUND = 80
 
 
@@ -54,17 +54,17 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
             faulty.add(key)
             problems.append(_in_words(key, error, origins))
         config = _salvage(values, faulty)
-    secrets = inline_secrets(config, database_from_environment=_DATABASE in origins)
+    secrets = inline_secrets(config, from_environment=origins.keys())
     for keys, text in (*problems_between_keys(config), *secrets):
         if not any(_overlap(key, bad) for key in keys for bad in faulty):
             problems.append(text)
     if problems:
         raise ConfigError(problems)
     try:
-        return with_password(config)
+        return with_secrets(config)
     except ValueError as fault:
-        accepted = "accepted: a file with the password as its only line, which this process may read"
-        raise ConfigError([f"storage.database_password_file: {fault}; {accepted}"]) from fault
+        accepted = "accepted: a file with the secret as its only line, which this process may read"
+        raise ConfigError([f"{fault}; {accepted}"]) from fault
 
 
 def _read(path: Path, problems: list[str]) -> dict[str, Any]:

@@ -194,6 +194,34 @@ def _tls_is_whole(config: Config) -> Iterator[Problem]:
         )
 
 
+def _receivers_are_whole(config: Config) -> Iterator[Problem]:
+    wanted, section = config.notifications, "notifications"
+    mail = {
+        "mail_host": "the mail server",
+        "mail_from": "the sender's address",
+        "mail_to": "the addresses that get mail",
+    }
+    given = [name for name in mail if getattr(wanted, name)]
+    for name, accepted in mail.items():
+        if given and name not in given:
+            yield (
+                tuple((section, key) for key in mail),
+                f"notifications.{name}: missing beside {', '.join(given)}; accepted: {accepted}",
+            )
+    if bool(wanted.mail_user) != bool(wanted.mail_password or wanted.mail_password_file):
+        missing = "mail_password_file" if wanted.mail_user else "mail_user"
+        yield (
+            tuple((section, key) for key in ("mail_user", "mail_password", "mail_password_file")),
+            f"notifications.{missing}: missing; accepted: mail_user and its password together",
+        )
+    for secret in ("webhook_token", "webhook_signing_key"):
+        if not wanted.webhook_url and (getattr(wanted, secret) or getattr(wanted, f"{secret}_file")):
+            yield (
+                tuple((section, key) for key in ("webhook_url", secret, f"{secret}_file")),
+                f"notifications.webhook_url: missing beside a {secret}; accepted: an https:// URL",
+            )
+
+
 def _files_are_there(config: Config) -> Iterator[Problem]:
     files = {
         ("tls", "certificate"): config.tls.certificate,
@@ -203,6 +231,7 @@ def _files_are_there(config: Config) -> Iterator[Problem]:
         ("status_page", "users_file"): config.status_page.users_file,
         ("status_page", "certificate"): config.status_page.certificate,
         ("status_page", "key"): config.status_page.key,
+        ("notifications", "trusted"): config.notifications.trusted,
     }
     for key, path in files.items():
         if path is None or "PRIVATE KEY" in str(path):  # said elsewhere, without quoting it
@@ -253,6 +282,7 @@ _RULES: tuple[Callable[[Config], Iterator[Problem]], ...] = (
     _priors_come_from_a_destination,
     _no_loop,
     _tls_is_whole,
+    _receivers_are_whole,
     _files_are_there,
     _data_can_be_written,
 )

@@ -17,9 +17,14 @@ from service.config.values import (
     Flag,
     HeaderName,
     Host,
+    HostOrNone,
     Hours,
+    HttpsUrl,
+    MailAddress,
+    MailAddressOrNone,
     Name,
     OptionalPath,
+    PageUrl,
     Port,
     Seconds,
     SyslogAddress,
@@ -273,6 +278,29 @@ class Audit(_Section):
     site: Annotated[str, Field(max_length=64)] = ""
 
 
+class Notifications(_Section):
+    """Who is told when something turns red; off until a receiver is named."""
+
+    webhook_url: HttpsUrl = Field(default="", repr=False)  # chat services put their secret into it
+    webhook_token: str = Field(default="", repr=False)
+    webhook_token_file: OptionalPath = None
+    webhook_signing_key: str = Field(default="", repr=False)
+    webhook_signing_key_file: OptionalPath = None
+    mail_host: HostOrNone = ""
+    mail_port: Port = 587
+    mail_security: Literal["starttls", "tls"] = "starttls"
+    mail_from: MailAddressOrNone = ""
+    mail_to: tuple[MailAddress, ...] = ()
+    mail_user: Annotated[str, Field(max_length=256)] = ""
+    mail_password: str = Field(default="", repr=False)
+    mail_password_file: OptionalPath = None
+    trusted: OptionalPath = None
+    page_url: PageUrl = ""
+    retrying_minutes: Amount = 10.0
+    digest_seconds: Amount = 60.0
+    max_per_hour: Count = 6
+
+
 class Logging(_Section):
     """What is logged, and how."""
 
@@ -299,3 +327,4 @@ class Config(_Section):
     workers: Workers = Workers()
     logging: Logging = Logging()
     audit: Audit = Audit()
+    notifications: Notifications = Notifications()

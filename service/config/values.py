@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict
 _AE_TITLE_LENGTH = 16
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*\.?")
+_MAIL_LOCAL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -71,6 +72,37 @@ def _syslog_address(text: str) -> str:
     return text
 
 
+def _https_url(text: str) -> str:
+    """It may hold a chat service's secret, so that messages do not quote it."""
+    if text and not _is_url(text, ("https",)):
+        raise ValueError("empty, or a URL such as https://HOST/PATH, without user and password")
+    return text
+
+
+def _page_url(text: str) -> str:
+    if text and not _is_url(text, ("http", "https")):
+        raise ValueError("empty, or the status page's URL, http:// or https://, without user and password")
+    return text
+
+
+def _is_url(text: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        address = urlsplit(text)
+        port = address.port
+        _host(address.hostname or "")
+    except ValueError:
+        return False
+    plain = text.isascii() and text.isprintable() and " " not in text and "@" not in address.netloc
+    return plain and address.scheme in schemes and port != 0 and not address.fragment
+
+
+def _mail_address(text: str) -> str:
+    local, _, host = text.rpartition("@")
+    if not _MAIL_LOCAL.fullmatch(local) or not _HOST_NAME.fullmatch(host):
+        raise ValueError("an e-mail address such as mri@hospital.example, without a name beside it")
+    return text
+
+
 def _calling_address(text: str) -> str:
     try:
         split_calling_address(text)
@@ -119,6 +151,11 @@ AETitle = Annotated[str, AfterValidator(_ae_title)]
 SyslogAddress = Annotated[str, AfterValidator(_syslog_address)]
 CallingAddress = Annotated[str, AfterValidator(_calling_address)]
 Host = Annotated[str, AfterValidator(_host)]
+HostOrNone = Annotated[str, AfterValidator(lambda text: _host(text) if text else text)]
+HttpsUrl = Annotated[str, AfterValidator(_https_url)]
+PageUrl = Annotated[str, AfterValidator(_page_url)]
+MailAddress = Annotated[str, AfterValidator(_mail_address)]
+MailAddressOrNone = Annotated[str, AfterValidator(lambda text: _mail_address(text) if text else text)]
 Address = Annotated[str, AfterValidator(_address)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 Name = Annotated[str, AfterValidator(_name)]

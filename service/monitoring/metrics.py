@@ -42,6 +42,7 @@ class _Snapshot(Collector):
         yield from _identity(snapshot)
         yield from _health(snapshot)
         yield _refused(snapshot)
+        yield _notifications(snapshot)
         if snapshot.ledger is not None:
             yield from _ledger(snapshot.ledger)
             yield _stage_seconds(snapshot.cases)
@@ -88,6 +89,14 @@ def _refused(snapshot: StatusSnapshot) -> Metric:
     family = CounterMetricFamily("csf24_refused", documentation, labels=["what", "reason"])
     for (what, reason), times in snapshot.refused.items():
         family.add_metric([what, reason], times)
+    return family
+
+
+def _notifications(snapshot: StatusSnapshot) -> Metric:
+    documentation = "Messages to people since the start: sent, tries that failed, and messages given up (lost)."
+    family = CounterMetricFamily("csf24_notifications", documentation, labels=["channel", "result"])
+    for (channel, result), times in snapshot.notifications.items():
+        family.add_metric([channel, result], times)
     return family
 
 

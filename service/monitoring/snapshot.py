@@ -319,6 +319,8 @@ class StatusSnapshot:
         Open at the listener now.
     audit_lost
         Audit messages that reached neither file nor syslog since the start.
+    notifications
+        Messages to people since the start, by channel and result; empty where none are configured.
     refused
         How often since the start the listener refused something, by what it was and why.
     """
@@ -334,6 +336,7 @@ class StatusSnapshot:
     last_association: AssociationView | None = None
     associations: int = 0
     audit_lost: int = 0
+    notifications: Mapping[tuple[str, str], int] = field(default_factory=dict)
     refused: Mapping[tuple[str, str], int] = field(default_factory=dict)
     ledger: LedgerFigures | None = None
     ledger_problem: str = ""

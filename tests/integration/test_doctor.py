@@ -377,7 +377,7 @@ def test_the_command_prints_lines_or_json_and_its_status_says_whether_all_is_wel
     assert (bad.returncode, bad.stderr) == (1, "")
     (line,) = [line for line in bad.stdout.splitlines() if line.startswith("FAILED")]
     assert "destination down" in line and "connection refused" in line
-    assert "1 of 15 checks failed." in bad.stdout
+    assert "1 of 16 checks failed." in bad.stdout
 
 
 def test_the_screen_counts_failures_and_warnings() -> None:

@@ -245,6 +245,30 @@ def test_a_password_file_that_cannot_be_used_is_named_without_its_content(
     assert "one of the two" in problem and SECRET not in problem
 
 
+@pytest.mark.parametrize("key", ["webhook_token", "webhook_signing_key", "mail_password"])
+def test_a_secret_of_notifications_comes_from_a_file_or_the_environment_only(
+    load: Callable[..., Config], tmp_path: Path, key: str
+) -> None:
+    text = (
+        '[notifications]\nwebhook_url = "https://chat.example/"\nmail_host = "smtp.example"\n'
+        'mail_from = "a@b.example"\nmail_to = ["c@d.example"]\n'
+        + ('mail_user = "csf24"\n' if key == "mail_password" else "")
+    )
+    file = tmp_path / "secret"
+    (problem,) = problems(load, f'{text}{key}_file = "{file}"')
+    assert problem.startswith(f"notifications.{key}_file: found") and "cannot be read" in problem
+    file.write_text(f"{SECRET}\n")
+    (problem,) = problems(load, f'{text}{key} = "{SECRET}"')
+    assert problem.startswith(f"notifications.{key}: found a secret in the configuration file")
+    assert SECRET not in problem
+    variable = {f"notifications__{key}": SECRET}
+    for config in (load(f'{text}{key}_file = "{file}"'), load(text, **variable)):
+        assert getattr(config.notifications, key) == SECRET
+        assert SECRET not in repr(config)
+    (problem,) = problems(load, f'{text}{key}_file = "{file}"', **variable)
+    assert "one of the two" in problem
+
+
 @pytest.mark.parametrize("length", [20, 4000])
 def test_a_key_in_place_of_its_file_is_refused_without_quoting_it(load: Callable[..., Config], length: int) -> None:
     pem = f"-----BEGIN PRIVATE KEY-----\\n{SECRET * length}\\n-----END PRIVATE KEY-----"

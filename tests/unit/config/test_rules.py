@@ -209,3 +209,53 @@ def test_priors_come_from_a_destination(tmp_path: Path) -> None:
     there = '[[destinations]]\nname = "PACS"\nae_title = "PACS"\nhost = "pacs.example"\nport = 104\n'
     assert problem(tmp_path, '[priors]\nsource = "PACS"').startswith("priors.source: found 'PACS'; accepted: empty, or")
     load(tmp_path, f'[priors]\nsource = "PACS"\n{there}')
+
+
+MAIL = '[notifications]\nmail_host = "smtp.example"\nmail_from = "csf24@h.example"\nmail_to = ["mri@h.example"]\n'
+
+
+@pytest.mark.parametrize("key", ["mail_host", "mail_from", "mail_to"])
+def test_mail_needs_server_sender_and_somebody_who_gets_it(tmp_path: Path, key: str) -> None:
+    assert load(tmp_path, MAIL).notifications.mail_to == ("mri@h.example",)
+    lacking = "".join(line for line in MAIL.splitlines(keepends=True) if not line.startswith(key))
+    assert problem(tmp_path, lacking).startswith(f"notifications.{key}: missing beside mail_")
+
+
+def test_a_log_in_at_the_mail_server_needs_user_and_password(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("pass word\n")
+    user, password = 'mail_user = "csf24"\n', f'mail_password_file = "{secret}"\n'
+    assert problem(tmp_path, MAIL + user).startswith("notifications.mail_password_file: missing")
+    assert problem(tmp_path, MAIL + password).startswith("notifications.mail_user: missing")
+    assert load(tmp_path, MAIL + user + password).notifications.mail_password == "pass word"
+
+
+def test_a_token_needs_a_url_to_go_to(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("token\n")
+    text = f'[notifications]\nwebhook_token_file = "{secret}"\n'
+    assert problem(tmp_path, text).startswith("notifications.webhook_url: missing beside a webhook_token")
+    load(tmp_path, text + 'webhook_url = "https://chat.example/hook"')
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'webhook_url = "http://chat.example/hook"',
+        'webhook_url = "https://user:secret@chat.example/hook"',
+        'webhook_url = "https:///hook"',
+        'webhook_url = "https://chat.example:0/"',
+        'webhook_url = "https://chat.example/a b"',
+        'page_url = "javascript:alert(1)"',
+        'mail_to = ["MRI <mri@h.example>"]',
+        'mail_to = ["mri@h.example\\nBcc: x@y.example"]',
+        'mail_from = "nobody"',
+        'mail_security = "none"',
+    ],
+)
+def test_receivers_are_addresses_that_are_spoken_to_over_tls(tmp_path: Path, line: str) -> None:
+    found = problem(tmp_path, f"[notifications]\n{line}\n")
+    assert found.startswith(
+        "notifications.mail_to[0]" if "mail_to" in line else f"notifications.{line.split(maxsplit=1)[0]}"
+    )
+    assert "secret" not in found

@@ -128,3 +128,10 @@ def test_what_the_listener_refused_is_counted_by_kind_and_reason():
     assert found["csf24_refused_total", "too_frequent", "association"] == 7
     assert found["csf24_refused_total", "instance_too_large", "data"] == 0
     assert found["csf24_associations",] == 3
+
+
+def test_messages_to_people_are_counted_by_channel_and_result():
+    found = samples(render(snapshot(notifications={("mail", "sent"): 4, ("webhook", "failed"): 2})))
+
+    assert found["csf24_notifications_total", "mail", "sent"] == 4
+    assert found["csf24_notifications_total", "webhook", "failed"] == 2

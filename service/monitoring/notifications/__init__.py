@@ -1,0 +1,1 @@
+"""Messages to people when something turns red, and when it is over."""
