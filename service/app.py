@@ -19,7 +19,7 @@ from service.addresses import address_fault, bind_fault_text
 from service.auditing import Auditor
 from service.case_actions import CaseActions
 from service.config import Config
-from service.errors import ConfigError
+from service.errors import ConfigError, StorageUnavailable
 from service.inference.onnx import OnnxPredictor
 from service.jobs.executor import claim_executor_name, claim_executor_slot
 from service.jobs.reception import Arrival, Receiver, Reception
@@ -268,9 +268,14 @@ class Service:
         )
 
     def _parts(self, disk: DiskView, watch: PeerWatch, started_at: datetime, model: ModelView | None) -> StatusSnapshot:
-        jobs = self._working.queue.states() if self._working else None
-        queue = QueueView(waiting=jobs.waiting, running=jobs.running) if jobs else None
-        return replace(self._own_parts(disk, started_at), queue=queue, model=model, peers=watch.views)
+        return replace(self._own_parts(disk, started_at), queue=self._queue_view(), model=model, peers=watch.views)
+
+    def _queue_view(self) -> QueueView | None:
+        try:
+            jobs = self._working.queue.states() if self._working else None
+        except StorageUnavailable:  # it lies beside the ledger, whose absence the page tells
+            return None
+        return QueueView(waiting=jobs.waiting, running=jobs.running) if jobs else None
 
     def _receive(self, received: ReceivedInstance) -> int:
         kept = self._receiver.receive(

@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, WorkflowStatus
 
+from service.errors import StorageUnavailable
 from service.jobs.port import CaseSteps, JobCounts, job_id
 from service.jobs.retry import RetryPolicy
 from service.jobs.workflow import WORKFLOW_SHAPE, CaseWorkflow
@@ -154,8 +155,17 @@ class DbosQueue:
         return len(rows)
 
     def states(self) -> JobCounts:
-        """Jobs of all workers together."""
-        rows = DBOS.list_workflows(status=[*_WAITING, _RUNNING], load_input=False, load_output=False)
+        """Jobs of all workers together.
+
+        Raises
+        ------
+        StorageUnavailable
+            The queue's database does not answer.
+        """
+        try:
+            rows = DBOS.list_workflows(status=[*_WAITING, _RUNNING], load_input=False, load_output=False)
+        except Exception as fault:
+            raise StorageUnavailable(f"the queue's database does not answer ({type(fault).__name__})") from fault
         running = sum(row.status == _RUNNING for row in rows)
         return JobCounts(waiting=len(rows) - running, running=running)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import PeerUnavailable
+from service.errors import PeerUnavailable, StorageUnavailable
 from service.jobs import dbos_queue
 from service.jobs.dbos_queue import DbosQueue
 from service.jobs.port import JobCounts
@@ -137,3 +137,14 @@ def test_a_job_the_queue_believes_ended_runs_again_when_the_ledger_says_otherwis
     _wait_for(lambda: _ended(steps)() and queue.states().running == 0)
     queue.submit("c1", 1)
     _wait_for(_ended(steps, 2))
+
+
+def test_a_queue_whose_database_is_gone_says_so_in_our_words(start: MakeQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = start(ScriptedSteps())
+
+    def fail(**_: object) -> None:
+        raise OSError("connection refused")
+
+    monkeypatch.setattr("service.jobs.dbos_queue.DBOS.list_workflows", fail)
+    with pytest.raises(StorageUnavailable, match="OSError"):
+        queue.states()
