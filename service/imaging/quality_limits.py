@@ -214,11 +214,12 @@ LIMITS: dict[str, Limit] = {
         unit="of correlation gained by moving a slab",
     ),
     "SLICES_OUT_OF_PLACE": Limit(
-        message="A slice of one of the two series does not continue those beside it: lost, black or exchanged. Send "
-        "the series again.",
-        why="sound pairs drop by 0.05-0.25 from one slice to the next; black or exchanged slices by 0.8 and more",
-        highest=0.55,
-        unit="of correlation lost to the slices beside it",
+        message="A slice of one of the two series does not continue those beside it: it was exchanged, or belongs "
+        "elsewhere. Send the series again.",
+        why="sound pairs 1.2-1.5, a drawn head with a slice along its flat fissure 4.0; exchanged slices that lie 25 mm "
+        "apart 6-11, 8 mm apart 3.9-5.4",
+        highest=5.0,
+        unit="x the difference of the slices beside it",
     ),
     "SHARPNESS_DIFFERS": Limit(
         message="One series is much more blurred than the other: motion, or another resolution. Send two of the same "

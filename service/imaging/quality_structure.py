@@ -15,7 +15,7 @@ from service.imaging.volume import Float32, Float64, Mask, Volume
 _GRAIN, _GYRUS, _WIDER = 1, 2, 3  # voxels to each side of the middle one: means over 6, 10 and 14 mm at 2 mm
 _FROM_FLUID_MM = 2.0
 _TELLING = 0.5  # correlation of what holds structure enough to be placed
-_AS_USUAL = 0.7  # of neighbouring slices, voxel by voxel: less leaves too much to chance
+_LEAST_DIFFERENCE = 0.01  # of the signal: noise-free copies differ by less
 _SLAB = 6  # voxels thick: 12 mm at 2 mm
 _FARTHEST = 4  # voxels that a slab is moved
 _LEAST_OF_A_SLAB = 1500  # voxels of tissue: 12 mL
@@ -86,24 +86,27 @@ def _slabs(core: Mask) -> list[Box]:
 
 
 def worst_slice(baseline: Volume, delayed: Volume, transform: RigidTransform, anatomy: Anatomy) -> float:
-    """By how much one slice of a series agrees less with the other series than those beside it; along any axis.
+    """How many times farther from the other series one slice of a series is than those beside it; along any axis.
 
-    Slices that were exchanged or belong elsewhere agree with nothing, their neighbours as well as ever.
+    Slices that were exchanged or belong elsewhere differ by their structure, their neighbours by noise. A correlation
+    would fall as much in a slice that merely holds little structure.
     """
     core = Volume(_core(anatomy).astype(np.float32), anatomy.grid)
     still = RigidTransform.identity()
-    drops = [
-        _largest_drop(_by_slice(axis, *views, core))
+    rises = [
+        _largest_rise(_by_slice(axis, *views, core))
         for axis in range(3)
         for views in (((baseline, still), (delayed, transform)), ((delayed, transform), (baseline, still)))
     ]
-    return max((drop for drop in drops if np.isfinite(drop)), default=float("nan"))
+    return max((rise for rise in rises if np.isfinite(rise)), default=float("nan"))
 
 
 def _by_slice(
     axis: int, sliced: tuple[Volume, RigidTransform], other: tuple[Volume, RigidTransform], core: Volume
 ) -> Float64:
-    """Correlation in tissue of each slice across an array axis with the other series; NaN where there is too little.
+    """Median difference from the other series in tissue, over its signal, of each slice across an array axis.
+
+    Each slice has a gain of its own, so that shading counts for nothing. NaN where there is too little tissue.
 
     The transforms map the baseline's points to each series.
     """
@@ -123,20 +126,25 @@ def _by_slice(
         if np.count_nonzero(inside) >= _LEAST_OF_A_SLICE:
             k, j, i = kji[inside].astype(int).T
             seen = sample(other[0], other[1].map(points[inside]), outside=0.0)
-            found[number] = _correlation(seen, volume.array[k, j, i])
+            found[number] = _difference(volume.array[k, j, i], seen)
     return found
 
 
-def _largest_drop(agreement: Float64) -> float:
-    """Of a slice under the median of its neighbours, where these agree well; NaN where none has enough of them."""
-    drops = []
-    for number, value in enumerate(agreement):
-        beside = np.r_[agreement[max(0, number - _NEIGHBOURS) : number], agreement[number + 1 :][:_NEIGHBOURS]]
+def _difference(values: Float32, seen: Float32) -> float:
+    level = float(np.median(values))
+    gain = float(np.median(seen)) / level if level > 0 else 0.0
+    return float(np.median(np.abs(values * gain - seen)) / np.median(seen)) if gain > 0 else 1.0
+
+
+def _largest_rise(difference: Float64) -> float:
+    """Of a slice over the median of its neighbours; NaN where none has enough of them."""
+    rises = []
+    for number, value in enumerate(difference):
+        beside = np.r_[difference[max(0, number - _NEIGHBOURS) : number], difference[number + 1 :][:_NEIGHBOURS]]
         beside = beside[np.isfinite(beside)]
         if np.isfinite(value) and len(beside) >= _FEWEST_NEIGHBOURS:
-            usual = float(np.median(beside))
-            drops.append(usual - value if usual >= _AS_USUAL else 0.0)
-    return max(drops, default=float("nan"))
+            rises.append(float(value / max(float(np.median(beside)), _LEAST_DIFFERENCE)))
+    return max(rises, default=float("nan"))
 
 
 def _core(anatomy: Anatomy) -> Mask:

@@ -111,7 +111,7 @@ MEASURES: Mapping[str, str] = {
     "NOT_THE_SAME_HEAD": "Likeness of the two heads",
     "STRUCTURE_DIFFERS": "Likeness of the fine structure",
     "PART_DISPLACED": "Gain of agreement where a part is moved",
-    "SLICES_OUT_OF_PLACE": "Drop of agreement from slice to slice",
+    "SLICES_OUT_OF_PLACE": "Rise of difference from slice to slice",
     "SHARPNESS_DIFFERS": "Sharpness, delayed over baseline",
     "DELAYED_COVERAGE": "Brain covered by the delayed series",
     "FAT_SMALL": "Orbital fat found",

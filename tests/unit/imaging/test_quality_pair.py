@@ -134,14 +134,11 @@ def test_a_part_of_the_head_that_lies_aside_is_rejected(baseline, anatomy, delay
     assert "PART_DISPLACED" in of_pair(baseline, _delayed_with(delayed, aside), anatomy, MOVED)
 
 
-@pytest.mark.parametrize("axis", [0, 1])
-def test_slices_that_were_exchanged_are_rejected(axis, baseline, anatomy, delayed):
-    def spoil(array, _):
-        turned = np.moveaxis(array, axis, 0)
-        middle = turned.shape[0] // 2
-        turned[[middle - 8, middle + 8]] = turned[[middle + 8, middle - 8]]
+def test_slices_that_were_exchanged_are_rejected(baseline, anatomy, delayed):
+    def exchange(array, middle):
+        array[[middle - 10, middle + 10]] = array[[middle + 10, middle - 10]]
 
-    assert "SLICES_OUT_OF_PLACE" in of_pair(baseline, _delayed_with(delayed, spoil), anatomy, MOVED)
+    assert "SLICES_OUT_OF_PLACE" in of_pair(baseline, _delayed_with(delayed, exchange), anatomy, MOVED)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
