@@ -216,9 +216,9 @@ LIMITS: dict[str, Limit] = {
     "SLICES_OUT_OF_PLACE": Limit(
         message="A slice of one of the two series does not continue those beside it: it was exchanged, or belongs "
         "elsewhere. Send the series again.",
-        why="sound pairs 1.2-1.5, a drawn head with a slice along its flat fissure 4.0; exchanged slices 25 mm "
-        "apart 6-11, 8 mm apart 3.9-5.4",
-        highest=5.0,
+        why="sound real pairs 1.2-1.5, drawn heads with a slice along their fissure up to 6.1; exchanged slices 25 mm "
+        "apart 6.6-11, so that not all are found",
+        highest=8.0,
         unit="x the difference of the slices beside it",
     ),
     "SHARPNESS_DIFFERS": Limit(

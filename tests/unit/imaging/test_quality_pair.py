@@ -136,7 +136,7 @@ def test_a_part_of_the_head_that_lies_aside_is_rejected(baseline, anatomy, delay
 
 def test_slices_that_were_exchanged_are_rejected(baseline, anatomy, delayed):
     def exchange(array, middle):
-        array[[middle - 10, middle + 10]] = array[[middle + 10, middle - 10]]
+        array[[middle - 16, middle + 16]] = array[[middle + 16, middle - 16]]
 
     assert "SLICES_OUT_OF_PLACE" in of_pair(baseline, _delayed_with(delayed, exchange), anatomy, MOVED)
 
