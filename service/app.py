@@ -213,7 +213,7 @@ class Service:
         if self._working is None or not ways:
             return
         leadership, started_at = self._working.leadership, self._now()
-        # Without the queue, which does not answer while a PostgreSQL is away: just then there is something to tell.
+        # Without queue and peers: neither is told of, and asking the queue waits while a PostgreSQL is away.
         source = self._status_source(lambda disk: self._own_parts(disk, started_at))
         self._notifier = Notifier(
             self.ledger,

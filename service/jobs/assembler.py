@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 
 import structlog
 
-from service.cases import Case, CaseState, case_id_for
+from service.cases import Case, CaseEvent, CaseState, case_id_for
 from service.dicom.records import InstanceHeader, SeriesSummary
 from service.dicom.verdicts import Held, Paired, Unpairable, Verdict, Waiting
 from service.errors import InputRefused, Reason
@@ -245,9 +245,9 @@ class Assembler:
 
     def _grew(self, case: Case) -> bool:
         """Whether images came that its conversion did not have."""
-        used_at = [e.at for e in self._ledger.cases.events(case.case_id) if e.kind == CaseState.RUNNING.value]
-        return bool(used_at) and any(
-            stored.received_at > used_at[-1]
+        used_at = _used_at(self._ledger.cases.events(case.case_id))
+        return used_at is not None and any(
+            stored.received_at > used_at
             for uid in (case.baseline_series_uid, case.delayed_series_uid)
             for stored in self._ledger.instances.instances_of(uid)
         )
@@ -259,8 +259,8 @@ class Assembler:
             for case_id in case_ids:
                 row = by_uid[uid]
                 events = self._ledger.cases.events(case_id)
-                used_at = [event.at for event in events if event.kind == CaseState.RUNNING.value]
-                if not used_at or row.last_received_at <= used_at[-1]:
+                used_at = _used_at(events)
+                if used_at is None or row.last_received_at <= used_at:
                     continue
                 role = "baseline" if uid == self._ledger.cases.case(case_id).baseline_series_uid else "delayed"
                 text = (
@@ -269,6 +269,11 @@ class Assembler:
                 )
                 if all(event.text != text for event in events):
                     self._ledger.cases.note(case_id, "late-arrival", text, now=now)
+
+
+def _used_at(events: Sequence[CaseEvent]) -> datetime | None:
+    """When the last conversion of a case read its series; None before the first."""
+    return max((event.at for event in events if event.kind == CaseState.RUNNING.value), default=None)
 
 
 def _conflict_reason(count: int) -> Reason:
