@@ -273,7 +273,7 @@ class Assembler:
 
 def _used_at(events: Sequence[CaseEvent]) -> datetime | None:
     """When the last conversion of a case read its series; None before the first."""
-    return max((event.at for event in events if event.kind == CaseState.RUNNING.value), default=None)
+    return next((event.at for event in reversed(events) if event.kind == CaseState.RUNNING.value), None)
 
 
 def _conflict_reason(count: int) -> Reason:
