@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from service.imaging.head_mask import dilate
 from service.imaging.quality import SMALLEST_REGION, AlignedPair, Box, around_brain
@@ -62,14 +63,15 @@ def displaced_part(pair: AlignedPair, anatomy: Anatomy) -> float:
     if core.sum() < SMALLEST_REGION:
         return float("nan")
     a, b = (_structure(_alone(array[box], core), _GRAIN, _GYRUS) for array in (pair.before, pair.after))
-    slabs = [(slab, core[slab]) for slab in _slabs(core)]
-    here = np.array([_correlation(a[slab][inside], b[slab][inside]) for slab, inside in slabs])
-    best = here.copy()
+    slabs = [(slab, core[slab], a[slab][core[slab]]) for slab in _slabs(core)]
+
+    def agreement(other: Float32) -> Float64:
+        return np.array([_correlation(structure, other[slab][inside]) for slab, inside, structure in slabs])
+
+    here = best = agreement(b)
     for axis in range(3):
         for step in (*range(-_FARTHEST, 0), *range(1, _FARTHEST + 1)):
-            moved = np.roll(b, step, axis=axis)
-            there = [_correlation(a[slab][inside], moved[slab][inside]) for slab, inside in slabs]
-            best = np.maximum(best, there)
+            best = np.maximum(best, agreement(np.roll(b, step, axis=axis)))
     telling = best >= _TELLING
     return float((best - here)[telling].max()) if telling.any() else float("nan")
 
@@ -112,15 +114,18 @@ def _by_slice(
     """
     volume, to_volume = sliced
     shape, back = volume.grid.shape, to_volume.inverse()
-    across = [n for n in range(3) if n != axis]
+    low, high = _reach(volume, to_volume, core)
     spacing = volume.grid.spacing[::-1]
-    steps = np.meshgrid(*(np.arange(0, shape[n], max(1, round(_EVERY_MM / spacing[n]))) for n in across), indexing="ij")
+    across = [n for n in range(3) if n != axis]
+    steps = np.meshgrid(
+        *(_strided(low[n], high[n], max(1, round(_EVERY_MM / spacing[n]))) for n in across), indexing="ij"
+    )
+    kji = np.empty((steps[0].size, 3))
+    for n, step in zip(across, steps, strict=True):
+        kji[:, n] = step.ravel()
     found = np.full(shape[axis], np.nan)
-    for number in range(shape[axis]):
-        kji = np.empty((steps[0].size, 3))
+    for number in range(low[axis], high[axis]):
         kji[:, axis] = number
-        for n, step in zip(across, steps, strict=True):
-            kji[:, n] = step.ravel()
         points = back.map(volume.grid.to_world(kji[:, ::-1]))
         inside = sample(core, points, outside=0.0) > _IN
         if np.count_nonzero(inside) >= _LEAST_OF_A_SLICE:
@@ -128,6 +133,24 @@ def _by_slice(
             seen = sample(other[0], other[1].map(points[inside]), outside=0.0)
             found[number] = _difference(volume.array[k, j, i], seen)
     return found
+
+
+def _reach(volume: Volume, to_volume: RigidTransform, core: Volume) -> tuple[list[int], list[int]]:
+    """The part of the lattice, from and up to ``(k, j, i)``, outside which there is nothing of `core`."""
+    points = core.grid.to_world(np.argwhere(core.array > 0)[:, ::-1])
+    kji = volume.grid.to_index(to_volume.map(points))[:, ::-1]
+    margin = np.ceil(2 * max(core.grid.spacing) / np.array(volume.grid.spacing[::-1]))
+    shape = np.array(volume.grid.shape)
+    if not len(kji):
+        return [0, 0, 0], [0, 0, 0]
+    low = np.clip(np.floor(kji.min(axis=0)) - margin, 0, shape)
+    high = np.clip(np.ceil(kji.max(axis=0)) + margin + 1, 0, shape)
+    return [int(n) for n in low], [int(n) for n in high]
+
+
+def _strided(low: int, high: int, step: int) -> NDArray[np.int64]:
+    """Every `step`-th index from `low` to below `high`, counted from 0."""
+    return np.arange(-(-low // step) * step, high, step)
 
 
 def _difference(values: Float32, seen: Float32) -> float:
