@@ -20,7 +20,7 @@ from service.config import Config
 from service.errors import PeerUnavailable
 from service.finding import Finding
 from service.health import ALIVE, ask, reachable
-from service.jobs.recovery import SILENT_FOR
+from service.jobs.recovery import is_alive
 from service.monitoring.role import Role
 from service.monitoring.users_file import read_users
 from service.network.peers import LocalEntity, Peer
@@ -183,7 +183,7 @@ def database(config: Config) -> Iterator[Finding]:
 
 
 def _machines(machines: Sequence[Worker], told: datetime) -> Iterator[Finding]:
-    alive = [worker for worker in machines if told - worker.beat_at < SILENT_FOR]
+    alive = [worker for worker in machines if is_alive(worker, told)]
     if alive:
         text = "; ".join(f"{worker.executor_id} ({', '.join(worker.roles)})" for worker in alive)
         yield Finding(subject="machines", verdict="ok", text=f"alive: {text}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from threading import Event, Thread
 
 import structlog
 
@@ -13,7 +12,7 @@ from service.injection_file import InjectionFile
 from service.jobs.assembler import Assembler
 from service.jobs.port import JobQueue
 from service.jobs.recovery import Leadership, resubmit_unfinished
-from service.presence import attempt
+from service.rounds import Rounds, attempt
 from service.storage.ledger import Ledger
 from service.storage.retention import Retention
 
@@ -52,28 +51,22 @@ class Housekeeping:
         self._retention = retention
         self._injection_file = injection_file
         self._recover = recover
-        self._now = now
-        self._wake = Event()
-        self._stopping = Event()
         self._leads = False
         self._held_are_stale = True  # the table may have changed while no service ran, or another led
         self._submitted = self._swept = datetime.min.replace(tzinfo=UTC)
-        self._thread = Thread(target=self._run, name="housekeeping", daemon=True)
+        self._rounds = Rounds("housekeeping", self.turn, pause_s=TICK_S, now=now, at_once=True)
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        self._rounds.start()
 
     def wake(self) -> None:
         """Something arrived: look now."""
-        self._wake.set()
+        self._rounds.wake()
 
     def stop(self, timeout_s: float) -> None:
         """End after the work in hand."""
-        self._stopping.set()
-        self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self._rounds.stop(timeout_s)
 
     def turn(self, now: datetime) -> None:
         """Everything that is due at `now`; what fails is logged, repeated at the next turn, and stops nothing else."""
@@ -84,12 +77,6 @@ class Housekeeping:
             self._leads = attempt(self._take_the_lead, now)
         for duty in (self._follow_injection_file, self._assembler.tick, self._submit_queued, self._sweep):
             attempt(duty, now)
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            self.turn(self._now())
-            self._wake.wait(TICK_S)
-            self._wake.clear()
 
     def _take_the_lead(self, _: datetime) -> None:
         self._held_are_stale = True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from threading import Event, Thread
 from urllib.parse import urlsplit
 
 import structlog
@@ -20,7 +19,7 @@ from service.monitoring.notifications.saved import Saved, decode, encode
 from service.monitoring.notifications.webhook import Webhook
 from service.monitoring.notifications.wording import Letterhead
 from service.monitoring.snapshot import StatusSnapshot
-from service.presence import attempt
+from service.rounds import Rounds
 from service.storage.ledger import Ledger
 
 _TICK_S = 5.0
@@ -57,11 +56,9 @@ class Notifier:
         self._terms = terms
         self._snapshot = snapshot
         self._leads = leads
-        self._now = now
         self._account: Account | None = None
         self._written = ""
-        self._stopping = Event()
-        self._thread = Thread(target=self._run, name="notifications", daemon=True)
+        self._rounds = Rounds("notifications", self.turn, pause_s=_TICK_S, now=now, at_once=True)
 
     @property
     def counts(self) -> Mapping[tuple[str, str], int]:
@@ -70,13 +67,11 @@ class Notifier:
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self, timeout_s: float) -> None:
         """End; a receiver that takes its time is left, and gets the message again from who leads next."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self._rounds.stop(timeout_s)
 
     def turn(self, now: datetime) -> None:
         """Look, and tell; raises `StorageUnavailable` when what was told before cannot be read."""
@@ -95,11 +90,6 @@ class Notifier:
         self._save(now)
         if self._outbox.pump(now):
             self._save(now)
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            attempt(self.turn, self._now())
-            self._stopping.wait(_TICK_S)
 
     def _seen(self) -> StatusSnapshot | None:
         try:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from threading import Event, Thread
 
 import structlog
 
-from service.errors import ConfigError, Csf24Error, RetryableError
-from service.jobs.recovery import SILENT_FOR
+from service.errors import ConfigError, Csf24Error
+from service.jobs.recovery import SILENT_FOR, is_alive
+from service.rounds import Rounds, Turn, attempt
 from service.storage.ledger import Ledger
 
 BEAT_S = 3.0
-Duty = Callable[[datetime], object]
 _log = structlog.get_logger()
 
 
@@ -33,7 +32,7 @@ class Presence:
         executor_id: str,
         host: str,
         roles: Sequence[str],
-        duties: Sequence[Duty] = (),
+        duties: Sequence[Turn] = (),
         now: Callable[[], datetime],
     ) -> None:
         self._ledger = ledger
@@ -42,8 +41,7 @@ class Presence:
         self._roles = tuple(roles)
         self._duties = tuple(duties)
         self._now = now
-        self._stopping = Event()
-        self._thread = Thread(target=self._run, name="presence", daemon=True)
+        self._rounds = Rounds("presence", self.tick, pause_s=BEAT_S, now=now)
 
     def sign_on(self) -> None:
         """Make sure that this process may be here, and beat for the first time.
@@ -59,7 +57,7 @@ class Presence:
         elsewhere = [
             worker
             for worker in self._ledger.workers.all()
-            if worker.host not in ("", self._host) and now - worker.beat_at < SILENT_FOR
+            if worker.host not in ("", self._host) and is_alive(worker, now)
         ]
         if elsewhere and not self._ledger.shared:
             raise _refused(
@@ -74,13 +72,11 @@ class Presence:
 
     def start(self) -> None:
         """Go on beating."""
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self, timeout_s: float) -> None:
         """Beat no more."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self._rounds.stop(timeout_s)
 
     def leave(self) -> None:
         """Say that this process ends, and let others have at once what it did alone and what it had begun."""
@@ -106,25 +102,7 @@ class Presence:
     def _beat(self, told: datetime) -> None:
         self._ledger.workers.beat(self._executor_id, told, host=self._host, roles=self._roles)
 
-    def _run(self) -> None:
-        while not self._stopping.wait(BEAT_S):
-            attempt(self.tick, self._now())
-
 
 def _refused(found: str, accepted: str) -> ConfigError:
     wait = f"or stop that one, and if it was killed wait {SILENT_FOR.seconds} s"
     return ConfigError([f"{found}; accepted: {accepted}; {wait}"])
-
-
-def attempt(duty: Duty, now: datetime) -> bool:
-    """Whether it went well; what fails is logged and will be repeated, since its thread must outlive any one turn."""
-    try:
-        duty(now)
-    except RetryableError as fault:
-        _log.warning("housekeeping will be repeated", fault=str(fault))
-    except Exception as fault:  # noqa: BLE001 - the thread must outlive any one turn
-        # The message may quote header values, so only the kind is logged.
-        _log.error("housekeeping failed and will be repeated", kind=type(fault).__name__)
-    else:
-        return True
-    return False

@@ -16,7 +16,7 @@ from service.cases import Case, CaseOutcome, CaseState
 from service.dicom.records import InstanceHeader
 from service.errors import PeerUnavailable, StorageUnavailable
 from service.follow_up_view import follow_up_view
-from service.jobs.recovery import SILENT_FOR
+from service.jobs.recovery import is_alive
 from service.monitoring import report_facts
 from service.monitoring.snapshot import (
     BrowsingView,
@@ -256,7 +256,7 @@ def _machine_view(worker: Worker, told: datetime, now: datetime) -> MachineView:
         name=worker.executor_id,
         host=worker.host,
         roles=worker.roles,
-        state="lost" if lost else "alive" if silent_for < SILENT_FOR else "silent",
+        state="lost" if lost else "alive" if is_alive(worker, told) else "silent",
         heard_at=now - silent_for,
     )
 

@@ -30,8 +30,8 @@ from service.jobs.spool_conversion import SpoolConversion
 from service.jobs.steps import LedgerCaseSteps
 from service.network.commitment import Commitments
 from service.network.storage_scp import Receive
-from service.presence import Duty
 from service.priors import Priors
+from service.rounds import Turn
 from service.stores import Stores
 from service.wiring import converter_with, follow_up_judge, pairing_policy
 
@@ -93,7 +93,7 @@ class Working:
         self._comparing = self._comparer(parts)
 
     @property
-    def duties(self) -> tuple[Duty, ...]:
+    def duties(self) -> tuple[Turn, ...]:
         """Of each heartbeat, once the queue has started."""
         return self.leadership.renew, self._sweeper.tick
 

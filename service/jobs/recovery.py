@@ -8,7 +8,7 @@ import structlog
 
 from service.jobs.port import JobQueue
 from service.storage.case_ledger import CaseLedger
-from service.storage.worker_ledger import LeaseLedger, WorkerLedger
+from service.storage.worker_ledger import LeaseLedger, Worker, WorkerLedger
 
 SILENT_FOR = timedelta(seconds=15)
 """A worker that has not beaten for so long is dead; beats come every few seconds.
@@ -17,6 +17,11 @@ A quarter of the minute within which its cases are to be done elsewhere.
 """
 _LEADER = "leader"
 _log = structlog.get_logger()
+
+
+def is_alive(worker: Worker, told: datetime) -> bool:
+    """Whether it has beaten lately; `told` by the clock of the ledger."""
+    return told - worker.beat_at < SILENT_FOR
 
 
 def resubmit_unfinished(cases: CaseLedger, queue: JobQueue) -> int:
