@@ -4,7 +4,7 @@
 set -u
 wanted=""
 command -v Orthanc >/dev/null 2>&1 || [ -x /usr/sbin/Orthanc ] || wanted="$wanted orthanc"
-command -v storescu >/dev/null 2>&1 || wanted="$wanted dcmtk"
+command -v dcmsend >/dev/null 2>&1 || wanted="$wanted dcmtk"
 command -v dciodvfy >/dev/null 2>&1 || wanted="$wanted dicom3tools"
 command -v chromium >/dev/null 2>&1 || wanted="$wanted chromium"
 command -v promtool >/dev/null 2>&1 || wanted="$wanted prometheus"

@@ -23,10 +23,15 @@ _PACKAGES = {
     "promtool": "prometheus",
     "systemd-analyze": "systemd",
 }
+_SHARED_NAMES = {"echoscu", "findscu", "getscu", "movescu", "storescp", "storescu"}
+"""pynetdicom installs programs of these names, which may come first in the search path; DCMTK's lie beside dcmsend."""
 
 
 def path_of(program: str) -> str | None:
-    return shutil.which(program) or shutil.which(program, path=_ELSEWHERE)
+    if program not in _SHARED_NAMES:
+        return shutil.which(program) or shutil.which(program, path=_ELSEWHERE)
+    dcmtk = shutil.which("dcmsend")
+    return dcmtk and shutil.which(program, path=os.path.dirname(dcmtk))
 
 
 def required(program: str) -> str:
