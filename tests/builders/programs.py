@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -31,7 +32,7 @@ def path_of(program: str) -> str | None:
     if program not in _SHARED_NAMES:
         return shutil.which(program) or shutil.which(program, path=_ELSEWHERE)
     dcmtk = shutil.which("dcmsend")
-    return dcmtk and shutil.which(program, path=os.path.dirname(dcmtk))
+    return dcmtk and shutil.which(program, path=str(Path(dcmtk).parent))
 
 
 def required(program: str) -> str:
