@@ -12,7 +12,9 @@ convexity. Parameter ranges after Causemann 2026, Vinje 2023, Eide 2021.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pyamg
@@ -101,6 +103,7 @@ def solve(
     """
     operator, _ = assemble(cells, physiology)
     capacity = cells.fluid * cells.volume
+    step = cache(lambda dt: _step(sparse.diags(capacity) + dt * operator))  # few lengths, and each costs its multigrid
     now, c = (0.0, np.zeros(len(capacity))) if start is None else (start[0], start[1].astype(np.float64))
     answers: dict[float, Float32] = {}
     solved = sorted({t for t in times_h if t <= _TAIL_H[1]} | (set(_TAIL_H) if max(times_h) > _TAIL_H[1] else set()))
@@ -112,7 +115,7 @@ def solve(
             right = capacity * c
             share = cells.foramen * cells.csf
             right = right + source * 1e6 * share / share.sum()
-            c = _advance(sparse.diags(capacity) + dt * operator, right, c)
+            c = step(dt)(right, c)
             now += dt
         answers[target] = c.astype(np.float32)
     for target in sorted(set(times_h) - answers.keys()):
@@ -168,19 +171,22 @@ def assemble(cells: Cells, physiology: Physiology) -> tuple[sparse.csr_matrix, F
     return matrix.tocsr(), np.asarray(net, dtype=np.float64)
 
 
-def _advance(matrix: sparse.csr_matrix, right: Float64, start: Float64) -> Float64:
+def _step(matrix: sparse.csr_matrix) -> Callable[[Float64, Float64], Float64]:
+    """Solves ``matrix @ c = right`` from a guess, for any number of right sides."""
     matrix = matrix.tocsr()
     # an M-matrix is what classical multigrid was made for: about five iterations, a diagonal wants hundreds
     cycle = pyamg.ruge_stuben_solver(matrix).aspreconditioner()
-    answer, scale = start, max(float(np.linalg.norm(right)), 1e-30)
-    for _ in range(_RESTARTS):  # BiCGStab can break down just short of the goal; it goes on from there
-        answer, _ = linalg.bicgstab(matrix, right, x0=answer, rtol=1e-9, atol=0.0, maxiter=200, M=cycle)
-        if np.linalg.norm(matrix @ answer - right) <= 1e-8 * scale:
-            break
-    else:
+
+    def advance(right: Float64, start: Float64) -> Float64:
+        answer, scale = start, max(float(np.linalg.norm(right)), 1e-30)
+        for _ in range(_RESTARTS):  # BiCGStab can break down just short of the goal; it goes on from there
+            answer, _ = linalg.bicgstab(matrix, right, x0=answer, rtol=1e-9, atol=0.0, maxiter=200, M=cycle)
+            if np.linalg.norm(matrix @ answer - right) <= 1e-8 * scale:
+                # the solver's own error may dip below zero by its tolerance
+                return np.asarray(np.maximum(answer, 0))
         raise TransportError("a transport step did not converge")
-    # the solver's own error may dip below zero by its tolerance
-    return np.asarray(np.maximum(answer, 0))
+
+    return advance
 
 
 def _flow(cells: Cells, physiology: Physiology) -> Float64:
