@@ -27,11 +27,14 @@ def compare(
     physics: Annotated[
         Path | None, typer.Option(exists=True, help="The simulated cohort, for the solver's own row (slow).")
     ] = None,
+    fit_physics: Annotated[
+        bool, typer.Option("--fit-physics", help="With --physics, also with each patient's own parameters (slower).")
+    ] = False,
 ) -> None:
     """Set a recipe's models beside what they must beat; a recipe marked `release` fails unless they do."""
     from rich.progress import Progress  # noqa: PLC0415
 
-    from training.comparison.physics import PHYSICS, forecasts  # noqa: PLC0415 - needs the extra
+    from training.comparison.physics import PHYSICS, PHYSICS_FITTED, forecasts  # noqa: PLC0415 - needs the extra
     from training.comparison.release import objections  # noqa: PLC0415
     from training.comparison.run import compare as compare_all  # noqa: PLC0415
     from training.comparison.run import exported_answers  # noqa: PLC0415
@@ -39,6 +42,8 @@ def compare(
     from training.figures.label import label  # noqa: PLC0415
     from training.loading import load_cohorts, load_examples, load_network  # noqa: PLC0415
 
+    if fit_physics and not physics:
+        raise UsageError("--fit-physics wants the simulated cohort: --physics FOLDER")
     chosen, cohorts = load_cohorts(recipe, prepared)
     train = load_examples(cohorts, "train")
     names, test = cohorts[0].names("test"), cohorts[0].load("test")
@@ -50,6 +55,9 @@ def compare(
         further = {}
         if physics:
             further[PHYSICS] = forecasts(physics, names, test, chosen, out / "physics")
+            if fit_physics:
+                kept = out / "physics-fitted"
+                further[PHYSICS_FITTED] = forecasts(physics, names, test, chosen, kept, fitted=True)
         for folder in model or []:
             further[f"exported {folder.name}"] = exported_answers(folder, chosen, test)
         rows = compare_all(networks, chosen, train, test, further=further, on_row=lambda: progress.advance(task))

@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.progress import Progress
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from service.imaging.volume import Float32
 from training.augment import augment
 from training.examples import Example
 from training.losses import pinball, weighted_l1, weighted_l2
 from training.model import build
-from training.settings import TrainingRecipe
+from training.settings import FitSettings, TrainingRecipe
 
 _MEAN_DECAY = 0.98  # about 50 steps
 _Parts = Mapping[str, nn.Module | torch.optim.Optimizer]
@@ -146,9 +148,16 @@ def _epoch(
 def _batch(examples: Sequence[Example], recipe: TrainingRecipe) -> tuple[Tensor, Tensor, Tensor]:
     x = torch.stack([torch.from_numpy(e.tensor) for e in examples])
     y = torch.stack([torch.from_numpy(e.target) for e in examples])
-    inside = torch.stack([torch.from_numpy(e.csf | e.brain) for e in examples])
-    outside, within = recipe.training.outside_weight, recipe.training.inside_weight
-    return x, y, torch.where(inside, within, outside).to(x.dtype)
+    return x, y, torch.stack([torch.from_numpy(loss_weight(e, recipe.training)) for e in examples])
+
+
+def loss_weight(example: Example, settings: FitSettings) -> Float32:
+    """Of every voxel of the answer, ``(C, ...)``."""
+    weight = np.where(example.csf | example.brain, settings.inside_weight, settings.outside_weight)
+    ventricles = np.zeros_like(example.csf) if example.ventricles is None else example.ventricles
+    weight[example.csf & ~ventricles] = settings.inside_weight * settings.csf_factor
+    weight[ventricles] = settings.inside_weight * settings.ventricle_factor
+    return np.asarray(weight, dtype=np.float32)
 
 
 def _resume(path: Path, parts: _Parts) -> dict[str, Any]:

@@ -45,6 +45,9 @@ class FitSettings:
         Jittered preparations per patient (pose of the grid, registration and plane errors).
     inside_weight, outside_weight
         Of the loss inside the head's CSF and brain, and elsewhere.
+    csf_factor, ventricle_factor
+        By how much a voxel of fluid, and one of the lateral ventricles, counts more than one of brain: the ventricles
+        are a fiftieth of the head, and carry the reflux grade.
     patience
         Epochs without a better validation loss before stopping.
     """
@@ -59,6 +62,8 @@ class FitSettings:
     inside_weight: float
     outside_weight: float
     patience: int
+    csf_factor: float = 1.0
+    ventricle_factor: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """The simulator's own solver as a forecast: tracer read off the last input, carried on with an average physiology.
 
 It is told what no hospital knows, the true head, and shares the simulator's equations; what it lacks is the patient's
-own flow, mixing and clearance. On simulated patients it is therefore flattered.
+own flow, mixing and clearance, or, fitted, the clearance alone. On simulated patients it is therefore flattered.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from service.imaging.reflux import concentration
 from service.imaging.resampling import resample, sample
 from service.imaging.rigid import RigidTransform
 from service.imaging.volume import Float32, Float64, Grid, Volume
+from training.comparison.physics_fit import fit_physiology
 from training.examples import Example
 from training.settings import TrainingRecipe
 from training.simulate.cohort import head_of
@@ -26,6 +27,7 @@ from training.simulate.tissues import Head
 from training.simulate.transport import Physiology, draw_physiology, solve
 
 PHYSICS = "physics, average patient (true head known; simulated)"
+PHYSICS_FITTED = "physics, fitted to the last input (true head known; simulated)"
 _DRAWS = 400
 _LARGE = 0.35  # share of heads with large ventricles
 _NOISE_MM = 0.015
@@ -33,7 +35,13 @@ _THINNEST = 0.3  # fluid share of a cell that still shows its concentration
 
 
 def forecasts(
-    cohort: Path, names: Sequence[str], test: Sequence[Example], recipe: TrainingRecipe, kept: Path
+    cohort: Path,
+    names: Sequence[str],
+    test: Sequence[Example],
+    recipe: TrainingRecipe,
+    kept: Path,
+    *,
+    fitted: bool = False,
 ) -> list[Float32]:
     """`forecast` of every test patient; those that are in the folder `kept` already are taken from there."""
     kept.mkdir(parents=True, exist_ok=True)
@@ -42,19 +50,21 @@ def forecasts(
         file = kept / f"{name}.npy"
         if not file.exists():
             partial = kept / f"{name}.part.npy"
-            np.save(partial, forecast(cohort / f"{name}.npz", example, recipe))
+            np.save(partial, forecast(cohort / f"{name}.npz", example, recipe, fitted=fitted))
             partial.replace(file)
         answers.append(np.load(file))
     return answers
 
 
-def forecast(path: Path, example: Example, recipe: TrainingRecipe) -> Float32:
+def forecast(path: Path, example: Example, recipe: TrainingRecipe, *, fitted: bool = False) -> Float32:
     """The late image of a simulated patient, in the model's scale; volumes only.
 
     Parameters
     ----------
     path
         The patient's file.
+    fitted
+        With the patient's own flow, mixing and arrival, as far as the last input shows them.
     """
     if recipe.preprocessing.kind != "volume" or example.affines is None:
         raise ValueError("the solver's row is for volume recipes")
@@ -68,7 +78,10 @@ def forecast(path: Path, example: Example, recipe: TrainingRecipe) -> Float32:
     seen = Volume((example.tensor[-1] - example.tensor[0]).astype(np.float32), grid)
     start = _tracer_seen(cells, seen, to_scanner)
     hours, late_h = patient.visits[window].hours, patient.visits[recipe.visits.target].hours
-    c = solve(cells, average_physiology(), (late_h,), start=(hours, start))[late_h]
+    physiology = average_physiology()
+    if fitted:
+        physiology = fit_physiology(cells, start, hours, physiology)
+    c = solve(cells, physiology, (late_h,), start=(hours, start))[late_h]
     outside = to_volume(cells, c, ~cells.ventricle, head.grid)
     tracer = tracer_per_tissue(head, outside, to_volume(cells, c, cells.ventricle, head.grid))
     rise = Volume(signal_increase(PAPER_PROTOCOL, head, tracer), head.grid)

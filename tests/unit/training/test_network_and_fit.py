@@ -15,7 +15,7 @@ from training.baselines import copy_delayed, fit_linear, linear
 from training.evaluate import errors, evaluate
 from training.examples import Example, load_example, save_example
 from training.export import export
-from training.fit import fit
+from training.fit import fit, loss_weight
 from training.losses import pinball, weighted_l1, weighted_l2
 from training.model import ResidualUNet3d, UNet2d, build, count_parameters, depth_to_space, space_to_depth
 from training.settings import load_recipe
@@ -94,6 +94,19 @@ def test_losses_by_hand():
     three = torch.tensor([[[0.0], [0.0], [2.0]]])
     loss = pinball(three, torch.ones(1, 1, 1), torch.ones(1, 1, 1), (0.5, 0.05, 0.95))
     assert float(loss) == pytest.approx(0.5 + 0.05 + 0.05)
+
+
+def test_a_voxel_of_the_ventricles_counts_as_the_recipe_says():
+    (example,) = examples(1)
+    ventricles = np.zeros_like(example.csf)
+    ventricles[0, 8, 8, 8] = True
+    settings = replace(tiny_recipe().training, csf_factor=2.0, ventricle_factor=8.0)
+    weight = loss_weight(replace(example, csf=example.csf & ~ventricles, ventricles=ventricles), settings)
+    assert weight[0, 8, 8, 8] == 8
+    assert set(weight[example.csf & ~ventricles]) == {2}
+    assert set(weight[~example.csf & ~ventricles]) == {1}
+    nowhere = replace(example, csf=np.zeros_like(ventricles), brain=np.zeros_like(ventricles))
+    assert set(loss_weight(nowhere, settings).ravel()) == {np.float32(settings.outside_weight)}
 
 
 def test_a_wrong_fat_reference_scales_the_answer_with_the_baseline():

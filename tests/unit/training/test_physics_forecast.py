@@ -6,7 +6,9 @@ from service.imaging.reflux import fluid_signal
 from service.imaging.rigid import RigidTransform
 from service.imaging.volume import Volume
 from tests.builders.simulated import three_visits
+from tests.builders.tube import bar
 from training.comparison.physics import _pose, _tracer_seen, average_physiology
+from training.comparison.physics_fit import fit_physiology, physiology_at
 from training.simulate.ground_truth import move
 from training.simulate.lattice import to_volume
 from training.simulate.signal import PAPER_PROTOCOL, signal_increase, tracer_per_tissue
@@ -36,6 +38,18 @@ def test_an_average_patient_fills_the_cisterns_by_the_next_day(cells):
     start = np.zeros(len(cells.csf), np.float32)
     c = solve(cells, average_physiology(), (24.0,), start=(1.5, start))[24.0]
     assert np.average(c, weights=cells.csf * ~cells.ventricle) > 0.02
+
+
+def test_reflux_is_read_off_the_delayed_scan():
+    cells, average = bar(n=41, h=12.0), average_physiology()
+    refluxing = physiology_at(np.array([-1.2, 0.3, 0.2, -0.2, 0.5, 0.4, -0.3]), average)
+    seen = solve(cells, refluxing, (1.5,))[1.5]
+
+    found = fit_physiology(cells, seen, 1.5, average)
+
+    assert average.ventricular_flow > 0 > found.ventricular_flow
+    assert abs(found.ventricular_flow - refluxing.ventricular_flow) < 0.15
+    assert found.clearance_csf == average.clearance_csf  # nothing of it shows by then
 
 
 def test_fluid_brightens_as_the_reflux_index_reads_it(head):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from service.imaging.volume import Grid
-from training.simulate.lattice import Cells, TransportError, lattice
+from tests.builders.tube import bar
+from training.simulate.lattice import TransportError, lattice
 from training.simulate.tissues import Head, Tissue
 from training.simulate.transport import Physiology, arrived, assemble, solve, step_length
 
@@ -21,27 +21,6 @@ QUIET = {
     "delay_h": 1.0,
 }
 HEAD = {**QUIET, "dispersion_sas": 70.0, "dispersion_basal": 500.0, "dispersion_ventricles": 300.0, "delay_h": 1.5}
-
-
-def bar(n=81, h=3.0):
-    """A straight tube of fluid; injected in the middle, ventricle at one end, convexity at the other."""
-    ends = np.zeros((2, n), bool)
-    ends[0, 0] = ends[1, -1] = True
-    middle = np.zeros(n, bool)
-    middle[n // 2] = True
-    return Cells(
-        grid=Grid.axis_aligned((n, 1, 1), h, (0, 0, 0)),
-        index=np.arange(n).reshape(n, 1, 1),
-        csf=np.ones(n),
-        brain=np.zeros(n),
-        ventricle=np.zeros(n, bool),
-        lateral=ends[0],
-        foramen=middle,
-        convexity=ends[1],
-        basal=np.zeros(n, bool),
-        faces=np.stack([np.arange(n - 1), np.arange(1, n)], axis=1),
-        open_faces=np.ones(n - 1),
-    )
 
 
 def amount(cells, c):
