@@ -127,12 +127,14 @@ def _codes(report: Json) -> list[str]:
 
 
 def _summarise(rows: list[_Row], plan: Plan, out: Path) -> None:
+    from service.report import grade_text
+
     console = Console(soft_wrap=True)
     table = Table(
         Column("case", overflow="fold"),
         Column("outcome, why", overflow="fold"),  # on lines of their own: beside it the codes would be broken
         "hours",
-        "reflux grade 24 h",
+        Column("reflux grade 24 h", max_width=14),
         "seconds",
         title="csf24 convert",
         box=box.SIMPLE_HEAD,
@@ -144,7 +146,7 @@ def _summarise(rows: list[_Row], plan: Plan, out: Path) -> None:
             report["case_id"],
             "\n".join([f"[{_STYLES[report['outcome']]}]{report['outcome']}[/]", *dict.fromkeys(_codes(report))]),
             "" if hours is None else f"{hours:.2f}",
-            report["reflux"]["grade_24h"] or "",
+            grade_text(report["reflux"]),
             f"{report['timings_s']['total']:.1f}",
         )
     console.print(table)

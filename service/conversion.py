@@ -24,6 +24,7 @@ from service.dicom.policy import PairingPolicy
 from service.dicom.read_back import verify_objects
 from service.errors import Reason
 from service.imaging.examination import Clock, Fallback
+from service.imaging.reflux import Reflux
 from service.inference.predictor import Predictor
 from service.pictures.preview import PreviewSource, render_preview
 from service.pipeline import Outcome, VolumePair, convert
@@ -205,7 +206,6 @@ class Converter:
         if course is None or course.restored is None or course.reference is None:
             raise ValueError("there is no prediction to derive objects from")
         baseline, delayed = received.sources
-        found = course.reflux
         objects = derive_prediction(
             baseline,
             delayed,
@@ -213,9 +213,7 @@ class Converter:
             derivation,
             self._outputs,
             fat_baseline=course.reference.baseline,
-            reflux=RefluxFacts(index=found.index, grade_24h=found.grade_24h, interval=found.interval)
-            if found
-            else _NOT_GRADABLE,
+            reflux=_reflux_facts(course.reflux),
             quality=course.checks,
         )
         files = _files(objects)
@@ -346,4 +344,12 @@ def _files(objects: Sequence[Dataset]) -> tuple[DerivedFile, ...]:
             sop_class_uid=str(item.SOPClassUID), sop_instance_uid=str(item.SOPInstanceUID), content=to_part10(item)
         )
         for item in objects
+    )
+
+
+def _reflux_facts(found: Reflux | None) -> RefluxFacts:
+    if found is None:
+        return _NOT_GRADABLE
+    return RefluxFacts(
+        index=found.index, grade_24h=found.grade_24h, interval=found.interval, grade_range=found.grade_range
     )

@@ -34,7 +34,7 @@ from service.demo_pacs import DemoPacs, free_port, running_pacs
 from service.errors import Csf24Error, PeerUnavailable, UsageError
 from service.network.peers import LocalEntity, Peer
 from service.network.storage_scu import OutgoingInstance, echo, store
-from service.report import Json
+from service.report import Json, grade_text
 from service.result_files import PREVIEW_NAME, REPORT_NAME
 from service.storage.ledger import Ledger
 
@@ -313,7 +313,7 @@ def _print(loop: _Loop, pacs: DemoPacs, overview: Path | None, console: Console,
     lines.append(f"Model:        {model['name']} {model['version']} on {runs_on}{trained}")
     reflux = report["reflux"]
     index = "none" if reflux["index"] is None else f"{reflux['index']:.2f}"
-    lines.append(f"Reflux:       index {index}, 24 h grade {reflux['grade_24h']} (model-derived)")
+    lines.append(f"Reflux:       index {index}, 24 h grade {grade_text(reflux)}, model-derived")
     lines += [_folded("Refused:", f"{r['code']}: {r['message']}") for r in report["reasons"]]
     lines += [_folded("Warning:", f"{w['code']}: {w['message']}") for w in report["warnings"]]
     lines.append(f"In the PACS:  {loop.in_pacs} objects, read back and equal to what was sent")

@@ -147,7 +147,7 @@ def bare_report(
         "registration": None,
         "normalisation": {"mode": None, "reference": None, "orbital_fat": None, "orbital_fat_delayed": None},
         "model": {"name": None, "version": None, "sha256": None, "provider": None, "simulated_training": None},
-        "reflux": {"index": None, "grade_24h": None, "interval": None},
+        "reflux": {"index": None, "grade_24h": None, "interval": None, "grade_range": None},
         "uncertainty": None,
         "timings_s": {"total": 0.0},
         "outputs": [],
@@ -198,17 +198,26 @@ def _fat(fat: OrbitalFat) -> Json:
 
 def _reflux(found: Reflux | None) -> Json:
     if found is None:
-        return {"index": None, "grade_24h": "not gradable", "interval": None}
+        return {"index": None, "grade_24h": "not gradable", "interval": None, "grade_range": None}
     return {
         "index": _finite(found.index),
         "grade_24h": found.grade_24h,
         "interval": [_finite(end) for end in found.interval] if found.interval else None,
+        "grade_range": list(found.grade_range) if found.grade_range else None,
         "ventricle_mmol_per_l": _finite(found.ventricle_mm),
         "subarachnoid_mmol_per_l": _finite(found.subarachnoid_mm),
         "third_ventricle_mmol_per_l": _finite(found.third_ventricle_mm),
         "suprasellar_mmol_per_l": _finite(found.suprasellar_mm),
         "source": "model-derived, from the predicted image",
     }
+
+
+def grade_text(reflux: Json) -> str:
+    """The 24 h grade of a report's ``reflux``, with the grades that the model's own bounds allow where they differ."""
+    grade, allowed = reflux["grade_24h"], reflux.get("grade_range")
+    if grade is None or not allowed or set(allowed) == {grade}:
+        return grade or ""
+    return f"{grade} (bounds allow {allowed[0]} to {allowed[1]})"
 
 
 def _uncertainty(course: Outcome | None, manifest: ModelManifest) -> Json | None:

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from service.batch.cases import BatchCase, notes_of
 from service.batch.convert_case import BatchRequest
 from service.cases import CaseOutcome
-from service.report import Json
+from service.report import Json, grade_text
 from service.result_files import PREVIEW_NAME
 
 OVERVIEW_NAME = "overview.html"
@@ -103,7 +103,7 @@ def _template() -> Template:
 
 def _row(case: BatchCase, report: Json) -> _Row:
     baseline, delayed, others = notes_of(case)
-    hours, grade = report["hours_after_injection"], report["reflux"]["grade_24h"]
+    hours = report["hours_after_injection"]
     return _Row(
         case_id=case.case_id,
         folder=f"{quote(case.case_id)}/",
@@ -112,7 +112,7 @@ def _row(case: BatchCase, report: Json) -> _Row:
         pictured=PREVIEW_NAME in report["outputs"],
         reasons=(*_lines(report["reasons"], warning=False), *_lines(report["warnings"], warning=True)),
         hours=_NOTHING if hours is None else f"{hours:.2f}",
-        grade=grade or _NOTHING,
+        grade=grade_text(report["reflux"]) or _NOTHING,
         seconds=f"{report['timings_s']['total']:.1f}",
     )
 

@@ -20,6 +20,7 @@ COLUMNS = (
     "model",
     "reflux_index",
     "reflux_grade_24h",
+    "reflux_grade_range",
     "total_s",
     "baseline_source",
     "delayed_source",
@@ -52,6 +53,7 @@ def _line(case: BatchCase, report: Json) -> list[object]:
         f"{model['name']} {model['version']}" if model["name"] else "",
         _or_empty(reflux["index"]),
         _or_empty(reflux["grade_24h"]),
+        " to ".join(reflux.get("grade_range") or ()),  # kept reports of an earlier version have none
         report["timings_s"]["total"],
         baseline.place if baseline else "",
         delayed.place if delayed else "",

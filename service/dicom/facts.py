@@ -57,6 +57,7 @@ class RefluxFacts:
     index: float | None
     grade_24h: str
     interval: tuple[float, float] | None
+    grade_range: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

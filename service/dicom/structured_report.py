@@ -89,10 +89,11 @@ def reflux_text(case: Derivation) -> str:
     if found is None or found.index is None:
         return "Model-derived ventricular reflux index: not gradable from this prediction."
     interval = "" if found.interval is None else f", interval {found.interval[0]:.2f} to {found.interval[1]:.2f}"
+    allowed = "" if found.grade_range is None else f" (the model's own bounds allow {' to '.join(found.grade_range)})"
     return (
         f"Model-derived ventricular reflux index {found.index:.2f}{interval} (lateral ventricles over subarachnoid "
-        f"space, tracer concentration in the PREDICTED 24 h image); model-derived 24 h grade: {found.grade_24h}. "
-        f"Not validated against raters."
+        f"space, tracer concentration in the PREDICTED 24 h image); model-derived 24 h grade: {found.grade_24h}"
+        f"{allowed}. Not validated against raters."
     )
 
 

@@ -49,6 +49,8 @@ class Reflux:
     interval
         Lowest and highest index that the prediction's bounds allow; None without bounds, or when they leave the
         highest open.
+    grade_range
+        Lowest and highest grade that the prediction's bounds allow; None without bounds, or when not gradable.
     ventricle_mm, subarachnoid_mm
         Concentrations in mmol/L (mM); NaN where there is no such region.
     third_ventricle_mm, suprasellar_mm
@@ -60,6 +62,7 @@ class Reflux:
     interval: tuple[float, float] | None
     ventricle_mm: float
     subarachnoid_mm: float
+    grade_range: tuple[Grade, Grade] | None = None
     third_ventricle_mm: float = float("nan")
     suprasellar_mm: float = float("nan")
 
@@ -94,7 +97,14 @@ def reflux(
         grade_increase(resample(bound, anatomy.grid, antialias=True).array / np.float32(fat_baseline), regions)
         for bound in increase_bounds
     )
-    return replace(central, interval=_widest(central.index, lower, upper))
+    return replace(
+        central,
+        interval=_widest(central.index, lower, upper),
+        grade_range=(
+            _grade(lower.ventricle_mm, upper.subarachnoid_mm),
+            _grade(upper.ventricle_mm, lower.subarachnoid_mm),
+        ),
+    )
 
 
 def _with_sagittal_reading(found: Reflux, increase: Float32, anatomy: Anatomy) -> Reflux:
@@ -108,6 +118,14 @@ def _typical(increase: Float32, region: Mask | None) -> float:
     if region is None or np.count_nonzero(region) < _SMALLEST_MIDLINE_REGION:
         return float("nan")
     return concentration(float(np.median(increase[region])))
+
+
+def _grade(in_ventricle: float, in_space: float, enhanced: float = ENHANCED_MM) -> Grade:
+    if in_ventricle <= enhanced:
+        return "0"
+    if in_ventricle < GRADE_3_BELOW * in_space:
+        return "3"
+    return "4" if in_ventricle >= GRADE_4_FROM * in_space else "indeterminate"
 
 
 def _widest(index: float, lower: Reflux, upper: Reflux) -> tuple[float, float] | None:
@@ -178,12 +196,6 @@ def grade_increase(increase: Float32, regions: tuple[Mask, Mask]) -> Reflux:
     noise = concentration(3 * spread / np.sqrt(core.size / 8))  # neighbouring voxels are not independent
     in_ventricle = concentration(float(np.median(core)))
     in_space = concentration(float(np.percentile(space, 75)))
-    if in_ventricle <= max(ENHANCED_MM, noise):
-        grade: Grade = "0" if in_space >= SAS_ENHANCED_MM else "not gradable"
-    elif in_space < SAS_ENHANCED_MM:
-        grade = "not gradable"
-    else:
-        ratio = in_ventricle / in_space
-        grade = "3" if ratio < GRADE_3_BELOW else "4" if ratio >= GRADE_4_FROM else "indeterminate"
+    grade = "not gradable" if in_space < SAS_ENHANCED_MM else _grade(in_ventricle, in_space, max(ENHANCED_MM, noise))
     index = in_ventricle / in_space if grade != "not gradable" else None
     return Reflux(index=index, grade_24h=grade, interval=None, ventricle_mm=in_ventricle, subarachnoid_mm=in_space)

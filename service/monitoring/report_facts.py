@@ -69,6 +69,7 @@ _GROUPS: tuple[tuple[str, tuple[_Row, ...]], ...] = (
         "Ventricular reflux at 24 h, predicted",
         (
             _Row(name="Grade", path=("reflux", "grade_24h")),
+            _Row(name="Grades that the model's own bounds allow, from and to", path=("reflux", "grade_range")),
             _Row(name="Index", path=("reflux", "index")),
             _Row(name="Interval", path=("reflux", "interval")),
         ),

@@ -43,7 +43,7 @@ from tests.builders.service_process import REPOSITORY, csf24
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("convert"), pytest.mark.timeout(900)]
 
-REPORT_FIELDS = {  # design.md, section 1
+REPORT_FIELDS = {
     "case_id", "outcome", "reasons", "baseline", "delayed", "hours_after_injection", "registration", "normalisation",
     "model", "reflux", "uncertainty", "timings_s", "outputs",
 }  # fmt: skip

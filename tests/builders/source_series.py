@@ -29,7 +29,7 @@ MODEL = ModelFacts(
     simulated_training=False,
     intended_use="Research: predicts the 24 h T1 volume; not for diagnosis.",
 )
-REFLUX = RefluxFacts(index=0.61, grade_24h="3", interval=(0.44, 0.83))
+REFLUX = RefluxFacts(index=0.61, grade_24h="3", interval=(0.44, 0.83), grade_range=("3", "indeterminate"))
 QUALITY = QualityReport(
     checks=(
         Check(code="BRAIN_VOLUME", passed=True, action="REJECT", message="Whole.", measured=1.31, limit="0.6 to 2.2"),

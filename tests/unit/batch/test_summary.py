@@ -37,7 +37,7 @@ def test_every_case_is_a_line_in_order_of_its_id(tmp_path: Path) -> None:
         "baseline": series_report(pair.baseline.facts),
         "delayed": series_report(pair.delayed.facts),
         "model": {"name": "volume3d", "version": "0.1.0"},
-        "reflux": {"index": 0.0, "grade_24h": "0"},
+        "reflux": {"index": 0.0, "grade_24h": "0", "grade_range": ["0", "3"]},
         "timings_s": {"read": 1.0, "total": 12.3},
     }
     write_summary(
@@ -68,6 +68,7 @@ def test_every_case_is_a_line_in_order_of_its_id(tmp_path: Path) -> None:
         "model": "volume3d 0.1.0",
         "reflux_index": "0.0",
         "reflux_grade_24h": "0",
+        "reflux_grade_range": "0 to 3",
         "total_s": "12.3",
         "baseline_source": str(tmp_path / "src/P1/before"),
         "delayed_source": str(tmp_path / "src/P1/after"),

@@ -619,7 +619,7 @@ def test_the_text_report_has_case_model_times_index_checks_and_limits():
         MODEL.sha256,
         "1.50 h",
         "Model-derived ventricular reflux index 0.61, interval 0.44 to 0.83",
-        "grade: 3",
+        "grade: 3 (the model's own bounds allow 3 to indeterminate)",
         "BRAIN_VOLUME: pass, measured 1.31, limit 0.6 to 2.2",
         "FAT_VARIABLE: warn, measured 0.31, limit at most 0.25",
         "NO_TRACER: pass, measured -",

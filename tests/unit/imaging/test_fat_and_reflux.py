@@ -44,7 +44,7 @@ def test_one_orbit_is_enough_to_measure_and_the_other_is_not_invented(baseline, 
 
 
 def test_fluid_signal_follows_the_spoiled_echo_table():
-    """Figures computed independently for TR 5.1, TE 2.3, 8 degrees, r1 3.3 (science inventory, section 3.1)."""
+    """Figures computed independently for TR 5.1, TE 2.3, 8 degrees, r1 3.3, fluid and fat at 3 T."""
     expected = {0.0: 0.22, 0.02: 0.27, 0.05: 0.35, 0.1: 0.46, 0.2: 0.65, 0.5: 1.0, 1.0: 1.31, 2.0: 1.56}
     for c, signal in expected.items():
         assert float(fluid_signal(c)) == pytest.approx(signal, abs=0.04)
@@ -97,6 +97,18 @@ def test_no_ventricles_means_not_gradable(baseline, anatomy, grid):
     blind = dataclasses.replace(anatomy, lateral_ventricles=np.zeros_like(anatomy.csf))
     later = head_volume(Head(tracer={"sas": 0.25, "ventricles": 0.25}), grid)
     assert reflux(baseline, later, blind, fat_baseline=1000.0, fat_later=1000.0).grade_24h == "not gradable"
+
+
+@pytest.mark.parametrize(("slack", "allowed"), [(5.0, ("3", "3")), (200.0, ("0", "4"))])
+def test_a_grade_comes_with_those_that_the_predictions_bounds_allow(slack, allowed, baseline, true_anatomy, grid):
+    later = head_volume(Head(noise=0.02, seed=5, tracer={"sas": 0.25, "ventricles": 0.1}), grid)
+    rise = later.array - baseline.array
+    bounds = (later.with_array(rise - np.float32(slack)), later.with_array(rise + np.float32(slack)))
+    scale = {"fat_baseline": 1000.0, "fat_later": 1000.0}
+    found = reflux(baseline, later, true_anatomy, **scale, increase_bounds=bounds)
+    assert found.grade_24h == "3"
+    assert found.grade_range == allowed
+    assert reflux(baseline, later, true_anatomy, **scale).grade_range is None
 
 
 def test_tracer_in_the_third_ventricle_alone_is_grade_1_or_2_which_one_image_cannot_tell(baseline, true_anatomy, grid):
