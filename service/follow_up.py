@@ -12,9 +12,10 @@ from service.dicom.headers import parse_header
 from service.dicom.policy import PairingPolicy
 from service.dicom.summaries import summarise
 from service.dicom.volumes import read_series_from_bytes
-from service.errors import InputRefused
+from service.errors import InputRefused, Reason
 from service.imaging.agreement import Agreement, compare
 from service.imaging.examination import Clock, Examination, Fallback, examine, examine_later
+from service.imaging.recipe_types import SignalReference
 from service.inference.answering import predict
 from service.inference.predictor import Predictor
 from service.received_pair import DicomPair, receive_pair
@@ -68,6 +69,7 @@ class FollowUpJudge:
         volumes = received.volumes
         course = Examination(clock=self._clock, fallback=self._fallback)
         found = examine(volumes.baseline, volumes.delayed, course)
+        by_fat_alone(course.reference)
         restored = predict(found, self._predictor, course)
         summary = summarise([parse_header(content) for content in follow_up])
         later = read_series_from_bytes(follow_up, summary)
@@ -82,3 +84,16 @@ class FollowUpJudge:
             model=f"{manifest.name} {manifest.version}",
             simulated_patient=received.simulated,
         )
+
+
+def by_fat_alone(reference: SignalReference | None) -> None:
+    """Refuse what cannot be compared: white matter is brightened by tracer by then, and stands in for no later fat.
+
+    Raises
+    ------
+    InputRefused
+        The pair was not measured by orbital fat.
+    """
+    if reference is None or reference.kind != "orbital_fat":
+        text = "The pair was measured by white matter, the later scan can be measured by orbital fat only: two scales."
+        raise InputRefused(Reason(code="REFERENCE_IS_WHITE_MATTER", message=text))

@@ -96,11 +96,14 @@ def plan_batch(
     """
     _check(choice)
     manifest = load_manifest(_model_directory(config, model))
+    prepared = (manifest.recipe, manifest.calibration, manifest.reach)
     settings = {
         "software": __version__,
         "model": manifest.sha256,
         "outputs": asdict(output_selection(config)),
         "policy": repr(pairing_policy(config)),
+        "fallback": config.normalisation.fallback,
+        "prepared": [asdict(part) if part else None for part in prepared],
     }
     request = BatchRequest(
         out=out,

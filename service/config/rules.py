@@ -133,10 +133,11 @@ def _an_image_goes_out(config: Config) -> Iterator[Problem]:
 
 
 def _delayed_window_exists(config: Config) -> Iterator[Problem]:
-    names = config.pairing.windows.named()
+    names, predicted = config.pairing.windows.named(), config.pairing.windows.h24
     chosen = config.pairing.delayed_window
-    if chosen not in names or chosen == "baseline":
-        accepted = ", ".join(repr(name) for name in names if name != "baseline")
+    earlier = [name for name, window in names.items() if name != "baseline" and window.latest_h <= predicted.earliest_h]
+    if chosen not in earlier:
+        accepted = f"a window that ends before '24 h' begins: {', '.join(map(repr, earlier))}"
         yield ((("pairing", "delayed_window"),), f"pairing.delayed_window: found {chosen!r}; accepted: {accepted}")
     if config.pairing.windows.baseline.latest_h > 0:
         yield (

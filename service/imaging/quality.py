@@ -18,7 +18,7 @@ from service.imaging.quality_limits import LIMITS
 from service.imaging.recipe_types import Anatomy
 from service.imaging.resampling import resample
 from service.imaging.rigid import RigidTransform
-from service.imaging.volume import Float32, Volume
+from service.imaging.volume import Float32, Mask, Volume
 
 Action = Literal["REJECT", "WARN"]
 SMALLEST_REGION = 200
@@ -82,17 +82,26 @@ def report(checks: Iterable[Check]) -> QualityReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AlignedPair:
-    """Both series on `Anatomy.grid` (baseline frame), each in its own units; `after` is 0 where not covered."""
+    """Both series on `Anatomy.grid` (baseline frame), each in its own units; 0 where a series does not reach.
+
+    `covered`: where both do.
+    """
 
     before: Float32
     after: Float32
+    covered: Mask
 
 
 def align(baseline: Volume, delayed: Volume, transform: RigidTransform, anatomy: Anatomy) -> AlignedPair:
     """What the checks of a pair look at. `transform` maps baseline -> delayed."""
+    outside = float("-inf")  # no pixel has it
+    before = resample(baseline, anatomy.grid, antialias=True, outside=outside).array
+    after = resample(delayed, anatomy.grid, transform, antialias=True, outside=outside).array
+    seen = np.isfinite(before), np.isfinite(after)
     return AlignedPair(
-        before=resample(baseline, anatomy.grid, antialias=True).array,
-        after=resample(delayed, anatomy.grid, transform, antialias=True).array,
+        before=np.where(seen[0], before, np.float32(0)),
+        after=np.where(seen[1], after, np.float32(0)),
+        covered=seen[0] & seen[1],
     )
 
 

@@ -12,6 +12,7 @@ from service.imaging.volume import Float32, Float64, Mask
 
 _FROM_THE_SURFACE_MM = 4.0
 _SINUS_MM = 7.0  # thick and half wide
+_BESIDE = 1.8  # voxels: as far as a mean over 3 x 3 x 3 looks, along its diagonal
 _LEAST_ML = 2.0  # of fluid that must have brightened; the cisterna magna alone holds more
 _DARK = 0.65  # x brain: fluid and bone, not muscle, marrow or blood that flows in
 _BASE_MM = (10.0, 68.0)  # below the brain's centroid: from the suprasellar cistern to the foramen magnum
@@ -58,7 +59,8 @@ def _dark_base(pair: AlignedPair, anatomy: Anatomy) -> Mask:
     up, left = anatomy.axial.normal, anatomy.midsagittal.normal
     tissue = anatomy.brain & ~anatomy.csf
     dark = [image < _DARK * np.median(image[tissue]) for image in (pair.before, pair.after)]
-    ijk = np.argwhere(anatomy.head & (dark[0] | dark[1]))
+    seen = erode(pair.covered, _BESIDE * max(grid.spacing), grid)  # what one series lacks is neither dark nor darkened
+    ijk = np.argwhere(anatomy.head & seen & (dark[0] | dark[1]))
     relative: Float64 = grid.to_world(ijk[:, ::-1]) - anatomy.brain_centre
     below, behind = -relative @ up, relative @ np.cross(up, left)
     clivus = -_IN_FRONT_MM + _CLIVUS_SLOPE * (below - _BASE_MM[0])

@@ -59,6 +59,7 @@ class FollowUps:
             codes = ", ".join(reason.code for reason in refusal.reasons)
             self._note(case, f"the acquired 24 h scan cannot be compared: {codes}")
         except RetryableError:
+            self._ledger.follow_ups.take_back(case.case_id)
             raise
         except Csf24Error as fault:
             self._give_up(case, str(fault))

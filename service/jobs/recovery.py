@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import structlog
@@ -74,18 +76,31 @@ class Leadership:
 
     It is a lease on a row of the ledger. One that its holder did not renew in time, dead or held up, is another's;
     should both work for a moment, each of their steps is a transaction that finds done what is done.
+
+    Parameters
+    ----------
+    seconds
+        Seconds that never go back.
     """
 
-    def __init__(self, leases: LeaseLedger, *, executor_id: str, lasting: timedelta = SILENT_FOR) -> None:
+    def __init__(
+        self,
+        leases: LeaseLedger,
+        *,
+        executor_id: str,
+        lasting: timedelta = SILENT_FOR,
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._leases = leases
         self._executor_id = executor_id
         self._lasting = lasting
-        self._held = False
+        self._seconds = seconds
+        self._until = float("-inf")
 
     @property
     def held(self) -> bool:
-        """As last asked for."""
-        return self._held
+        """As last asked for, and no longer than that lasts: who cannot ask any more must not go on believing it."""
+        return self._seconds() < self._until
 
     def renew(self, now: datetime) -> bool:
         """Ask for it, or for longer; whether this worker has it. Call it well within `lasting`.
@@ -95,6 +110,9 @@ class Leadership:
         StorageUnavailable
             The ledger failed; it then counts as lost.
         """
-        self._held = False
-        self._held = self._leases.take(_LEADER, self._executor_id, lasting=self._lasting, now=now)
-        return self._held
+        self._until = float("-inf")
+        asked = self._seconds()
+        taken = self._leases.take(_LEADER, self._executor_id, lasting=self._lasting, now=now)
+        if taken:
+            self._until = asked + self._lasting.total_seconds()
+        return taken

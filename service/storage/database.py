@@ -18,6 +18,15 @@ from service.errors import StorageUnavailable
 _T = TypeVar("_T")
 BUSY_TIMEOUT_MS = 30_000
 """How long a writer waits for another process's transaction; ours last milliseconds."""
+_POSTGRESQL_WAITS = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,  # ms without an acknowledgement: a server that is gone resets nothing
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+"""libpq's. By the kernel's own a commit waits a quarter of an hour for a server that lost its power, and every sender
+with it; new connections would work."""
 _RACE_ATTEMPTS = 3
 _MIGRATION_LOCK = 0x6373663234  # "csf24"
 
@@ -28,7 +37,9 @@ def connect(url: str) -> Engine:
     SQLite runs in WAL mode with a sync per commit, so a committed row survives a power cut.
     Parameters of statements never appear in error messages: they hold patient data.
     """
-    engine = create_engine(url, hide_parameters=True, pool_pre_ping=not url.startswith("sqlite"))
+    is_file = url.startswith("sqlite")
+    waits = {} if is_file else _POSTGRESQL_WAITS
+    engine = create_engine(url, hide_parameters=True, pool_pre_ping=not is_file, connect_args=waits)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

@@ -67,7 +67,7 @@ class FollowUpLedger:
         self._engine = engine
 
     def want(self, case_id: str, series_uid: str, *, hours: float, instances: int, now: datetime) -> None:
-        """Note a case's follow-up scan; another scan, or more images of the same, are compared anew."""
+        """Note a case's follow-up scan; another scan, another time, or more images of the same, are compared anew."""
         table = schema.follow_ups
         fresh = _fresh(now) | {"series_uid": series_uid, "hours": hours, "instances": instances}
 
@@ -75,7 +75,7 @@ class FollowUpLedger:
             known = connection.execute(select(table).where(table.c.case_id == case_id)).mappings().first()
             if known is None:
                 connection.execute(insert(table).values(case_id=case_id, **fresh))
-            elif (known["series_uid"], known["instances"]) != (series_uid, instances):
+            elif (known["series_uid"], known["instances"], known["hours"]) != (series_uid, instances, hours):
                 connection.execute(update(table).where(table.c.case_id == case_id).values(**fresh))
 
         writing(self._engine, work)
@@ -108,7 +108,10 @@ class FollowUpLedger:
         return None if row is None else _follow_up(row)
 
     def begin(self, case_id: str) -> int:
-        """Count an attempt before it is made, so that one which ends the process counts; how many there were."""
+        """Count an attempt before it is made, so that one which ends the process counts; how many in a row there were.
+
+        An attempt that came to an end, whichever, starts the count again.
+        """
         table = schema.follow_ups
 
         def work(connection: Connection) -> int:
@@ -122,6 +125,12 @@ class FollowUpLedger:
 
         return writing(self._engine, work)
 
+    def take_back(self, case_id: str) -> None:
+        """The attempt that was begun does not count: what failed was the storage."""
+        table = schema.follow_ups
+        fewer = update(table).where(table.c.case_id == case_id, table.c.attempts > 0)
+        writing(self._engine, lambda connection: connection.execute(fewer.values(attempts=table.c.attempts - 1)))
+
     def judged(self, case_id: str, revision: int, *, scanner: str, model: str, figures: Figures, now: datetime) -> None:
         """Keep what was measured."""
         self._end(
@@ -132,15 +141,16 @@ class FollowUpLedger:
             scanner=scanner[:128],
             model=model[:128],
             figures=json.dumps(figures),
+            reasons="[]",
         )
 
     def refused(self, case_id: str, revision: int, reasons: Collection[Reason], now: datetime) -> None:
         """Keep why it could not be compared."""
-        self._end(case_id, FollowUpState.REFUSED, now, revision=revision, reasons=reasons_to_json(reasons))
+        self._without_figures(case_id, FollowUpState.REFUSED, now, revision, reasons)
 
     def failed(self, case_id: str, revision: int, reason: Reason, now: datetime) -> None:
         """Give it up until the scan or the case changes."""
-        self._end(case_id, FollowUpState.FAILED, now, revision=revision, reasons=reasons_to_json((reason,)))
+        self._without_figures(case_id, FollowUpState.FAILED, now, revision, (reason,))
 
     def of(self, case_id: str) -> FollowUp | None:
         """A case's follow-up, if there is one."""
@@ -156,9 +166,15 @@ class FollowUpLedger:
             rows = connection.execute(select(table).order_by(table.c.wanted_at, table.c.case_id)).mappings().all()
         return tuple(_follow_up(row) for row in rows)
 
+    def _without_figures(
+        self, case_id: str, state: FollowUpState, now: datetime, revision: int, reasons: Collection[Reason]
+    ) -> None:
+        self._end(case_id, state, now, revision=revision, reasons=reasons_to_json(reasons), figures="{}")
+
     def _end(self, case_id: str, state: FollowUpState, now: datetime, **values: int | str) -> None:
         table = schema.follow_ups
-        change = update(table).where(table.c.case_id == case_id).values(state=state.value, judged_at=now, **values)
+        ended = {"state": state.value, "judged_at": now, "attempts": 0}
+        change = update(table).where(table.c.case_id == case_id).values(**ended, **values)
         writing(self._engine, lambda connection: connection.execute(change))
 
 

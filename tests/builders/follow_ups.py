@@ -32,6 +32,6 @@ def receive_later(ledger: Ledger, number: int = 1, at: datetime = NEXT_DAY) -> N
     ledger.instances.record(make_stored(header, "a", at), header)
 
 
-def want(ledger: Ledger, *, instances: int = 1, series: str = LATER) -> None:
+def want(ledger: Ledger, *, instances: int = 1, series: str = LATER, hours: float = 24.0) -> None:
     """Note the scan for the case."""
-    ledger.follow_ups.want(CASE, series, hours=24.0, instances=instances, now=NEXT_DAY)
+    ledger.follow_ups.want(CASE, series, hours=hours, instances=instances, now=NEXT_DAY)

@@ -84,6 +84,17 @@ def test_one_leads_and_another_does_when_it_is_silent_or_gives_up(ledger: Ledger
     assert first.held
 
 
+def test_who_cannot_ask_any_more_does_not_go_on_leading(ledger: Ledger) -> None:
+    clock = [0.0]
+    leader = Leadership(ledger.leases, executor_id="a", seconds=lambda: clock[0])
+    assert leader.renew(NOON)
+    assert leader.held
+    clock[0] = SILENT_FOR.total_seconds()
+    assert not leader.held
+    assert leader.renew(NOON + SILENT_FOR)
+    assert leader.held
+
+
 def test_a_duty_that_fails_stops_neither_the_heartbeat_nor_the_next_duty(ledger: Ledger) -> None:
     done: list[object] = []
 

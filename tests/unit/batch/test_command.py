@@ -144,6 +144,14 @@ def test_a_second_run_into_one_folder_is_refused_and_touches_nothing(convert: Ru
     }
 
 
+def test_a_case_is_made_anew_when_another_signal_reference_is_allowed(convert: Run, tmp_path: Path) -> None:
+    small_pair(tmp_path / "src")
+    (tmp_path / "white.toml").write_text('[normalisation]\nfallback = "white_matter"\n')
+    for configuration, times in (((), 1), ((), 1), (("--config", "white.toml"), 2), ((), 3)):
+        assert convert("src", "--out", "results", *configuration)[0] == 0
+        assert len(conversions(tmp_path / "journal")) == times
+
+
 def settings_of_another_kind(folder: Path) -> str:
     """With which every case would be made anew."""
     (folder / "other.toml").write_text("[outputs]\nmr_image = true\n")

@@ -120,12 +120,18 @@ def test_a_window_runs_forward_and_the_baseline_ends_before_the_injection(tmp_pa
     assert said in "".join(caught.value.problems)
 
 
-def test_the_delayed_window_is_one_of_the_windows_and_not_the_baseline(tmp_path: Path) -> None:
-    for name in ("1-3 h", "baseline"):
+def test_the_delayed_window_is_one_of_those_before_the_time_that_is_predicted(tmp_path: Path) -> None:
+    for name in ("1-3 h", "baseline", "24 h", "48 h"):
         found = problem(tmp_path, f'[pairing]\ndelayed_window = "{name}"')
-        assert found.startswith(f"pairing.delayed_window: found '{name}'; accepted: '1-2 h', '3-5 h'")
-        assert "'baseline'" not in found.partition("accepted")[2]
+        assert found.startswith(f"pairing.delayed_window: found '{name}'; accepted: a window that ends before '24 h'")
+        accepted = found.partition("begins: ")[2]
+        assert "'1-2 h', '3-5 h'" in accepted
+        assert not any(name in accepted for name in ("baseline", "24 h", "48 h"))
     assert load(tmp_path, '[pairing]\ndelayed_window = "3-5 h"').pairing.delayed == (3.0, 5.0)
+
+
+def test_a_wait_of_a_thousand_years_is_none(tmp_path: Path) -> None:
+    assert "partner_wait_hours" in problem(tmp_path, "[pairing]\npartner_wait_hours = 1e12")
 
 
 def test_destinations_are_told_apart_by_name(tmp_path: Path) -> None:

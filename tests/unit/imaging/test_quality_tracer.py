@@ -1,6 +1,7 @@
 """Checks of what the tracer does: each passes a sound pair and rejects its fault."""
 
 import numpy as np
+import pytest
 
 from service.imaging import quality, quality_tracer
 from service.imaging.head_mask import dilate
@@ -21,6 +22,15 @@ def of_pair(baseline, delayed, anatomy):
 def test_tracer_in_the_basal_fluid_is_accepted(baseline, anatomy, grid):
     delayed = head_volume(Head(noise=0.02, seed=4, tracer={"basal": 0.2}), grid)
     assert of_pair(baseline, delayed, anatomy) == set()
+
+
+@pytest.mark.parametrize("below_mm", [73, 67, 62])
+def test_a_delayed_series_that_ends_below_the_stem_is_not_taken_for_a_darkened_one(below_mm, baseline, anatomy, grid):
+    whole = head_volume(Head(noise=0.02, seed=4, tracer={"basal": 0.2}), grid)
+    lowest = round(float(grid.to_index(anatomy.brain_centre[None])[0][2]) - below_mm / grid.spacing[2])
+    cut = whole.part((0, 0, lowest), grid.shape[::-1])
+
+    assert of_pair(baseline, cut, anatomy) == set()
 
 
 def test_without_tracer_the_case_is_rejected(baseline, anatomy, grid):

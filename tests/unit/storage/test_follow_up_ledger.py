@@ -37,13 +37,13 @@ def test_what_was_judged_is_not_due_again(ledger: Ledger, case: str) -> None:
     assert ledger.follow_ups.due(MUCH_LATER, QUIET) is None
     found = ledger.follow_ups.of(case)
     assert found is not None
-    assert (found.figures, found.scanner, found.state, found.attempts) == (FIGURES, "S", FollowUpState.JUDGED, 1)
+    assert (found.figures, found.scanner, found.state, found.attempts) == (FIGURES, "S", FollowUpState.JUDGED, 0)
     assert ledger.follow_ups.all() == (found,)
 
 
 def test_more_images_or_another_scan_are_compared_anew(ledger: Ledger, case: str) -> None:
     want(ledger)
-    for number, change in enumerate(({"instances": 2}, {"series": series_uid(4)}), start=1):
+    for number, change in enumerate(({"instances": 2}, {"series": series_uid(4)}, {"hours": 34.0}), start=1):
         judge(ledger)
         want(ledger, **change)
         found = ledger.follow_ups.of(case)
@@ -56,7 +56,7 @@ def test_a_case_that_was_converted_anew_is_compared_anew(ledger: Ledger, case: s
     judge(ledger, revision=7)
     due = ledger.follow_ups.due(MUCH_LATER, QUIET)
     assert due is not None
-    assert ledger.follow_ups.begin(case) == 2
+    assert ledger.follow_ups.begin(case) == 1  # the attempts of before came to an end
     judge(ledger)
     assert ledger.follow_ups.due(MUCH_LATER, QUIET) is None
 
@@ -71,6 +71,20 @@ def test_a_refusal_and_a_failure_say_why_and_are_not_tried_again(ledger: Ledger,
     assert ledger.follow_ups.due(MUCH_LATER, QUIET) is None
     ledger.follow_ups.failed(case, 1, why, MUCH_LATER)
     assert ledger.follow_ups.due(MUCH_LATER, QUIET) is None
+
+
+def test_a_later_answer_takes_the_place_of_the_earlier_one_whole(ledger: Ledger, case: str) -> None:
+    why = Reason(code="FAT_NOT_FOUND", message="none")
+    want(ledger)
+    ledger.follow_ups.refused(case, 1, (why,), MUCH_LATER)
+    judge(ledger)
+    judged = ledger.follow_ups.of(case)
+    assert judged is not None
+    assert (judged.figures, judged.reasons) == (FIGURES, ())
+    ledger.follow_ups.refused(case, 1, (why,), MUCH_LATER)
+    refused = ledger.follow_ups.of(case)
+    assert refused is not None
+    assert (refused.figures, refused.reasons) == ({}, (why,))
 
 
 def test_a_case_without_a_prediction_is_not_compared(ledger: Ledger) -> None:
