@@ -8,7 +8,7 @@ import numpy as np
 
 from service.imaging.reflux import ENHANCED_MM, GRADE_3_BELOW, GRADE_4_FROM, SAS_ENHANCED_MM
 from service.imaging.volume import Float32
-from training.simulate.lattice import Cells
+from training.simulate.lattice import TISSUE_FLUID, Cells
 from training.simulate.patient import LATE
 
 _UPPER_MM = -20.0  # head frame: above it lies the supratentorial space
@@ -23,13 +23,20 @@ def draw_diagnosis(large_ventricles: bool, rng: np.random.Generator) -> str:
 
 
 def measures(cells: Cells, c: Float32) -> dict[str, float]:
-    """Concentrations (mM) in the lateral ventricles and the space over the cerebrum, their ratio, all tracer (mmol)."""
+    """Concentrations (mM) in the lateral ventricles and the space over the cerebrum, their ratio; tracer in mmol."""
     height = np.argwhere(cells.index >= 0)[:, 0] * cells.grid.spacing[2] + cells.grid.origin[2]
     upper = (~cells.ventricle) & (height > _UPPER_MM)
     ventricle = float(np.average(c, weights=cells.csf * cells.lateral))
     sas = float(np.average(c, weights=cells.csf * upper))
-    total = float((cells.fluid * c).sum() * cells.volume * 1e-6)
-    return {"ventricle_mm": ventricle, "sas_mm": sas, "reflux_index": ventricle / max(sas, 1e-9), "total_mmol": total}
+    in_csf, in_brain = (float((of * c).sum() * cells.volume * 1e-6) for of in (cells.csf, TISSUE_FLUID * cells.brain))
+    return {
+        "ventricle_mm": ventricle,
+        "sas_mm": sas,
+        "reflux_index": ventricle / max(sas, 1e-9),
+        "total_mmol": in_csf + in_brain,
+        "csf_mmol": in_csf,
+        "brain_mmol": in_brain,
+    }
 
 
 def true_grade(series: Mapping[str, Mapping[str, float]], hours: Mapping[str, float]) -> str:
