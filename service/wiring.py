@@ -168,6 +168,7 @@ def output_selection(config: Config) -> OutputSelection:
         mr_image=outputs.mr_image,
         parametric_map=outputs.parametric_map,
         structured_report=outputs.structured_report,
+        encapsulated_pdf=outputs.encapsulated_pdf,
         study=outputs.study,
     )
 

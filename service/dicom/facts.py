@@ -68,4 +68,5 @@ class OutputSelection:
     mr_image: bool = False
     parametric_map: bool = False
     structured_report: Literal["off", "basic-text", "comprehensive"] = "off"
+    encapsulated_pdf: bool = False
     study: Literal["baseline", "delayed"] = "baseline"
