@@ -20,6 +20,7 @@ from service.report import CaseFacts, SeriesFacts, interval_width
 
 TITLE = "PREDICTED 24 h IMAGE – NOT ACQUIRED"
 _NOTHING = "–"
+_NOT_STATED = "not stated"
 _MOMENT = "%Y-%m-%d %H:%M"
 _SHA256_DIGITS = 16
 
@@ -124,11 +125,11 @@ def _times(case: CaseFacts, made_at: datetime) -> Facts:
 
 
 def _acquired(series: SeriesFacts) -> str:
-    return _moment(series.acquired_at) if series.acquired_at else "time not stated"
+    return _moment(series.acquired_at) if series.acquired_at else f"time {_NOT_STATED}"
 
 
 def _moment(at: datetime | None) -> str:
-    return _NOTHING if at is None else f"{at.strftime(_MOMENT)} {at.strftime('%z')}".strip()
+    return _NOT_STATED if at is None else f"{at.strftime(_MOMENT)} {at.strftime('%z')}".strip()
 
 
 def _figure(value: float | str | None) -> str:

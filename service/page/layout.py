@@ -175,7 +175,7 @@ def _checks(sheet: Sheet, checks: tuple[CheckLine, ...], y: float, *, lowest: fl
     if rest:
         failed = sum(check.verdict != "pass" for check in rest)
         more = f"{len(rest)} more passed" if not failed else f"{len(rest)} more, {failed} of them NOT passed"
-        sheet.put(f"… and {more}; the case's report.json has all.", _LEFT, y, _TEXT)
+        sheet.put(f"… and {more}; csf24's report.json has all.", _LEFT, y, _TEXT)
 
 
 def _check(sheet: Sheet, check: CheckLine, y: float) -> float:

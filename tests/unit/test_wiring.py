@@ -117,6 +117,7 @@ dimse_timeout_s = 7
 [outputs]
 mr_image = true
 structured_report = "comprehensive"
+encapsulated_pdf = true
 study = "delayed"
 [[destinations]]
 name = "pacs"
@@ -135,6 +136,7 @@ tls = true
     assert (local_entity(config).ae_title, local_entity(config).dimse_timeout_s) == ("WARD3", 7.0)
     outputs = output_selection(config)
     assert (outputs.mr_image, outputs.structured_report, outputs.study) == (True, "comprehensive", "delayed")
+    assert outputs.encapsulated_pdf
     (pacs, settings), (far, _) = peers(config).values()
     assert (pacs.name, pacs.ae_title, pacs.host, pacs.port, pacs.tls) == ("pacs", "PACS", "10.0.0.9", 104, None)
     assert settings.commitment == "required"
