@@ -47,19 +47,23 @@ class PageFacts:
         When the case was converted; the same on every retry.
     replaces
         How many earlier results of the case were delivered.
+    font
+        For letters that the page's own font lacks.
     """
 
     patient: Facts
     warnings: Sequence[Reason]
     made_at: datetime
     replaces: int = 0
+    font: bytes | None = None
 
 
 def with_page(shown: Shown, case: CaseFacts, course: Outcome, manifest: ModelManifest, facts: PageFacts) -> Shown:
     """With the page for print, of what is shown of a prediction."""
     if shown.source is None or not shown.source.predicted:
         raise ValueError("there is no prediction to draw a page of")
-    return replace(shown, page=render_page(page_contents(case, course, shown.source, manifest, facts)))
+    contents = page_contents(case, course, shown.source, manifest, facts)
+    return replace(shown, page=render_page(contents, further_font=facts.font))
 
 
 def page_contents(

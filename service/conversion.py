@@ -90,6 +90,8 @@ class Converter:
         Monotonic seconds.
     fallback
         What may stand in for orbital fat that cannot be used; the result is then marked.
+    page_font
+        For letters that the page for print lacks; its hash is among `outputs`.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Converter:
         software_version: str,
         clock: Clock,
         fallback: Fallback = "none",
+        page_font: bytes | None = None,
     ) -> None:
         self._predictor = predictor
         self._policy = policy
@@ -108,6 +111,7 @@ class Converter:
         self._version = software_version
         self._clock = clock
         self._fallback = fallback
+        self._page_font = page_font
 
     def convert_dicom(self, pair: DicomPair) -> Conversion:
         """Convert a pair of DICOM series; a refusal is a result.
@@ -146,7 +150,9 @@ class Converter:
         if course and not reasons and self._outputs.encapsulated_pdf:
             filed = received.filed(self._outputs.study).template
             patient, at = patient_words(filed), local_time(filed, pair.derived_at)
-            page = PageFacts(patient=patient, warnings=warnings, made_at=at, replaces=pair.replaces)
+            page = PageFacts(
+                patient=patient, warnings=warnings, made_at=at, replaces=pair.replaces, font=self._page_font
+            )
             shown = with_page(shown, facts, course, self._predictor.manifest, page)
         timings["preview"] = self._clock() - start
         start = self._clock()
@@ -185,7 +191,7 @@ class Converter:
         warnings = course.warnings if course else ()
         shown = self._shown(facts, pair, course, found)
         if course and not found and self._outputs.encapsulated_pdf:
-            page = PageFacts(patient=(), warnings=warnings, made_at=made_at)
+            page = PageFacts(patient=(), warnings=warnings, made_at=made_at, font=self._page_font)
             shown = with_page(shown, facts, course, self._predictor.manifest, page)
         timings["preview"] = self._clock() - start
         return self._conversion(

@@ -187,6 +187,7 @@ class Outputs(_Section):
     parametric_map: Flag = False
     structured_report: Literal["off", "basic-text", "comprehensive"] = "off"
     encapsulated_pdf: Flag = False
+    pdf_font: OptionalPath = None
     study: Literal["baseline", "delayed"] = "baseline"
 
 

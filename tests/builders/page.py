@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from io import BytesIO
 
 import numpy as np
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from pypdf import PdfReader
 
 from service.page.contents import CheckLine, PageContents, WarningLine
@@ -58,6 +60,30 @@ def warning_lines(count: int) -> tuple[WarningLine, ...]:
         WarningLine(code=f"WARNING_NUMBER_{n}", text=f"{sentence} Measured 0.31, limit at most 0.25.")
         for n in range(count)
     )
+
+
+def font_with(letters: str) -> bytes:
+    """A TrueType font of square glyphs for `letters` and nothing else."""
+    names = {ord(letter): f"letter{number}" for number, letter in enumerate(letters)}
+    order = [".notdef", *names.values()]
+    pen = TTGlyphPen(None)
+    pen.moveTo((100, 0))
+    for corner in ((100, 700), (900, 700), (900, 0)):
+        pen.lineTo(corner)
+    pen.closePath()
+    square = pen.glyph()
+    built = FontBuilder(1000, isTTF=True)
+    built.setupGlyphOrder(order)
+    built.setupCharacterMap(names)
+    built.setupGlyf(dict.fromkeys(order, square))
+    built.setupHorizontalMetrics(dict.fromkeys(order, (1000, 100)))
+    built.setupHorizontalHeader(ascent=800, descent=-200)
+    built.setupNameTable({"familyName": "Squares", "styleName": "Regular"})
+    built.setupOS2()
+    built.setupPost()
+    content = BytesIO()
+    built.save(content)
+    return content.getvalue()
 
 
 def text_of_page(page: bytes) -> str:

@@ -15,10 +15,10 @@ from PIL import Image
 from pypdf import PdfReader
 
 from service.page.contents import PageContents
-from service.page.fonts import PLACEHOLDER
+from service.page.fonts import PLACEHOLDER, is_font
 from service.page.layout import render_page
 from service.page.sheet import MARGIN_MM
-from tests.builders.page import CHECKS, MADE_AT, page_contents, section_row, text_of_page, warning_lines
+from tests.builders.page import CHECKS, MADE_AT, font_with, page_contents, section_row, text_of_page, warning_lines
 from tests.builders.programs import needs, required
 
 LONG_NAME = "Wolfeschlegelsteinhausenbergerdorff, Hubert Blaine " + "Ölçek Żółć Ђорђе Zoë " * 5
@@ -97,6 +97,23 @@ def test_letters_that_cannot_be_drawn_leave_a_sign_that_the_page_explains(name: 
     said = text_of_page(render_page(page_contents(name)))
     assert shown in said
     assert f"{PLACEHOLDER}: a letter that this page's font lacks" in said
+
+
+def test_a_further_font_draws_what_the_page_s_own_lacks() -> None:
+    font = font_with("山田太")
+    page = render_page(page_contents("Yamada, Tarou = 山田 太郎"), further_font=font)
+    said = text_of_page(page)
+    assert f"Yamada, Tarou = 山田 太{PLACEHOLDER}" in said
+    assert f"{PLACEHOLDER}: a letter" in said
+    whole = text_of_page(render_page(page_contents("山田"), further_font=font))
+    assert "山田" in whole and PLACEHOLDER not in whole
+
+
+def test_a_font_is_told_from_what_is_none() -> None:
+    font = font_with("山")
+    assert is_font(font)
+    for content in (b"", b"no font", font[:200], b"OTTO" + font[4:200]):
+        assert not is_font(content)
 
 
 def test_a_long_name_stands_there_whole() -> None:
