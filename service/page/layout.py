@@ -11,7 +11,7 @@ import numpy as np
 
 from service.page.contents import CheckLine, Facts, PageContents, WarningLine
 from service.page.fonts import PLACEHOLDER, Letters
-from service.page.sheet import HEIGHT_MM, LEADING, MARGIN_MM, MM_PER_POINT, WIDTH_MM, Sheet
+from service.page.sheet import HEIGHT_MM, LEADING, MARGIN_MM, MM_PER_POINT, WHITE, WIDTH_MM, Sheet
 from service.pictures.panels import EDGE_LETTERS, Section, Window, heat
 from service.pictures.preview import ACQUIRED_COLUMNS, NOT_PREDICTED, PREDICTED_COLUMNS
 
@@ -112,7 +112,7 @@ def _pictures(sheet: Sheet, contents: PageContents, y: float, panel: float) -> f
             sheet.picture(shown, x, y, panel, panel, alt=f"{row.section}, {name}")
             _edge_letters(sheet, row.section, x, y, panel)
             if name in PREDICTED_COLUMNS:
-                sheet.put(_MARK, x + 0.8, y + 0.3, _TEXT, bold=True, grey=255)
+                sheet.put(_MARK, x + 0.8, y + 0.3, _TEXT, bold=True, grey=WHITE)
         if not row.predicted:
             sheet.put(NOT_PREDICTED, columns[3] - _GAP / 2, y + panel / 2, _TEXT, anchor="middle", grey=90)
         y += panel + _GAP
@@ -128,7 +128,7 @@ def _edge_letters(sheet: Sheet, section: Section, x: float, y: float, panel: flo
         (top, x + panel / 2, y + 0.3, "middle"),
         (bottom, x + panel / 2, y + panel - high - 0.3, "middle"),
     ):
-        sheet.put(letter, at, height, _TEXT, bold=True, anchor=anchor, grey=255)
+        sheet.put(letter, at, height, _TEXT, bold=True, anchor=anchor, grey=WHITE)
 
 
 def _scale(sheet: Sheet, top: str, columns: list[float], y: float) -> float:

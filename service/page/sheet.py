@@ -19,6 +19,7 @@ MM_PER_POINT = 25.4 / 72
 LEADING = 1.22
 """Line to line, in sizes of the letters."""
 MORE = "…"
+WHITE = 255
 
 
 class Sheet:
@@ -60,15 +61,19 @@ class Sheet:
         anchor: str = "left",
         grey: int = 0,
     ) -> float:
-        """Set `lines` from `y` downwards and from `x`, around it (middle) or up to it (right); where they end."""
+        """Set `lines` from `y` downwards and from `x`, around it (middle) or up to it (right); where they end.
+
+        White letters stand on black, so that they can be read on a picture.
+        """
         self._set_font(size, bold=bold)
         self._pdf.set_text_color(grey)
+        self._pdf.set_fill_color(0)
         step = size * MM_PER_POINT * LEADING
         for line in [self.letters.written(lines)] if isinstance(lines, str) else lines:
             wide = self._pdf.get_string_width(line)
             left = x - {"left": 0.0, "middle": wide / 2, "right": wide}[anchor]
             self._pdf.set_xy(left, y)
-            self._pdf.cell(wide, step, line)
+            self._pdf.cell(wide, step, line, fill=grey == WHITE)
             y += step
         return y
 
