@@ -16,7 +16,7 @@ from service.page.contents import CheckLine, Facts, PageContents, WarningLine
 from service.page.layout import render_page
 from service.pictures.preview import INCREASE_FULL_SCALE, PreviewSource, section_rows
 from service.pipeline import Outcome
-from service.report import CaseFacts, SeriesFacts, interval_width
+from service.report import CaseFacts, SeriesFacts, grade_text, interval_width
 
 TITLE = "PREDICTED 24 h IMAGE – NOT ACQUIRED"
 _NOTHING = "–"
@@ -152,9 +152,10 @@ def _reflux(found: Reflux | None) -> str:
     caution = "Derived by software from the PREDICTED image; no rater has validated the cut-offs."
     if found is None or found.index is None:
         return f"Not gradable from this prediction. {caution}"
+    grade = grade_text({"grade_24h": found.grade_24h, "grade_range": found.grade_range})
     interval = "" if found.interval is None else f" (interval {found.interval[0]:.2f} to {found.interval[1]:.2f})"
     return (
-        f"Index {found.index:.2f}{interval}, grade {found.grade_24h}. Tracer in the lateral ventricles over that in "
+        f"Index {found.index:.2f}{interval}, grade {grade}. Tracer in the lateral ventricles over that in "
         f"the subarachnoid space. {caution}"
     )
 

@@ -146,6 +146,8 @@ def test_reflux_has_its_interval_and_its_caution(manifest: ModelManifest) -> Non
     said = finding(contents(manifest), "Reflux")
     assert said.startswith("Index 0.66 (interval 0.03 to 9.21), grade 3.")
     assert "no rater has validated" in said
+    unsure = finding(contents(manifest, outcome(reflux=replace(REFLUX, grade_range=("0", "4")))), "Reflux")
+    assert "grade 3 (bounds allow 0 to 4)." in unsure
     for none in (None, replace(REFLUX, index=None)):
         ungraded = finding(contents(manifest, outcome(reflux=none)), "Reflux")
         assert ungraded.startswith("Not gradable") and "no rater has validated" in ungraded
