@@ -33,7 +33,7 @@ $(VENV)/.peers: tests/benchmarks/peers-requirements.txt | $(BIN)/python
 demo: $(VENV)/.service ## the whole loop on this machine, with a simulated patient; see demo/overview.png
 	@$(BIN)/csf24 demo --out demo
 
-test: $(VENV)/.all ## every test; installs Debian's orthanc, dcmtk, dicom3tools, chromium and prometheus first where it may
+test: $(VENV)/.all ## every test; installs Debian's orthanc, dcmtk, dicom3tools, chromium, prometheus and poppler-utils first where it may
 	@sh tests/debian-packages.sh
 	@$(BIN)/lint-imports --config pyproject.toml
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -186,7 +186,7 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder to make; <out>/<case id>/ must not exist.")],
     config: ConfigFile = None,
 ) -> None:
-    """Copy a case's result (objects, preview, report) and its history. The objects hold patient data."""
+    """Copy a case's result (objects, preview, page, report) and its history. Objects and page hold patient data."""
     with _opened(config) as (loaded, ledger):
         case = ledger.cases.case(case_id)
         events = ledger.cases.events(case_id)

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from io import BytesIO
 from typing import Any
 
@@ -16,22 +17,25 @@ import numpy as np
 from PIL import Image
 from pydicom.dataset import Dataset
 
+from service.case_page import PageFacts, with_page
+from service.case_preview import NOTHING_SHOWN, Shown, pictured, preview
 from service.cases import CaseOutcome
 from service.dicom.derived import derive_prediction, derive_refusal, to_part10
 from service.dicom.facts import DerivationFacts, ModelFacts, OutputSelection, RefluxFacts
+from service.dicom.inherited import local_time
 from service.dicom.part10 import read_dataset
+from service.dicom.patient_words import patient_words
 from service.dicom.policy import PairingPolicy
 from service.dicom.read_back import verify_objects
 from service.errors import Reason
 from service.imaging.examination import Clock, Fallback
 from service.imaging.reflux import Reflux
 from service.inference.predictor import Predictor
-from service.pictures.preview import PreviewSource, render_preview
+from service.pictures.preview import PreviewSource
 from service.pipeline import Outcome, VolumePair, convert
 from service.received_pair import DicomPair, ReceivedPair, receive_pair
 from service.report import CaseFacts, Json, case_report
 
-_LIMITS_OF_USE = "Research use, not for diagnosis. The 24 h image is predicted by a model; it was not acquired."
 _NOT_GRADABLE = RefluxFacts(index=None, grade_24h="not gradable", interval=None)
 
 
@@ -58,6 +62,8 @@ class Conversion:
         JSON values; ``outputs`` is left to whoever writes the files.
     preview
         PNG, or None when no picture could be read.
+    page
+        PDF for print of a prediction; None when it was not asked for.
     pictured
         The volumes behind the preview.
     """
@@ -69,6 +75,7 @@ class Conversion:
     course: Outcome | None
     report: Json
     preview: bytes | None
+    page: bytes | None
     pictured: PreviewSource | None
 
 
@@ -83,6 +90,8 @@ class Converter:
         Monotonic seconds.
     fallback
         What may stand in for orbital fat that cannot be used; the result is then marked.
+    page_font
+        For letters that the page for print lacks; its hash is among `outputs`.
     """
 
     def __init__(
@@ -94,6 +103,7 @@ class Converter:
         software_version: str,
         clock: Clock,
         fallback: Fallback = "none",
+        page_font: bytes | None = None,
     ) -> None:
         self._predictor = predictor
         self._policy = policy
@@ -101,6 +111,7 @@ class Converter:
         self._version = software_version
         self._clock = clock
         self._fallback = fallback
+        self._page_font = page_font
 
     def convert_dicom(self, pair: DicomPair) -> Conversion:
         """Convert a pair of DICOM series; a refusal is a result.
@@ -135,15 +146,21 @@ class Converter:
         )
         warnings = (*received.warnings, *(course.warnings if course else ()))
         start = self._clock()
-        pictured = _pictured(volumes, course, reasons) if volumes else None
-        preview = self._preview(pair.case_id, pictured, reasons) if pictured else None
+        shown = self._shown(facts, volumes, course, reasons) if volumes else NOTHING_SHOWN
+        if course and not reasons and self._outputs.encapsulated_pdf:
+            filed = received.filed(self._outputs.study).template
+            patient, at = patient_words(filed), local_time(filed, pair.derived_at)
+            page = PageFacts(
+                patient=patient, warnings=warnings, made_at=at, replaces=pair.replaces, font=self._page_font
+            )
+            shown = with_page(shown, facts, course, self._predictor.manifest, page)
         timings["preview"] = self._clock() - start
         start = self._clock()
         derivation = self._derivation(pair, received, warnings, course)
         if reasons:
-            files = self._notice(pair, received, derivation, reasons, preview)
+            files = self._notice(pair, received, derivation, reasons, shown.preview)
         else:
-            files = self._prediction(received, course, derivation)
+            files = self._prediction(received, course, derivation, shown.page)
         timings["derive"] = self._clock() - start
         return self._conversion(
             facts,
@@ -151,57 +168,48 @@ class Converter:
             course=course,
             warnings=warnings,
             files=files,
-            preview=preview,
-            pictured=pictured,
+            shown=shown,
             timings=timings,
         )
 
-    def convert_volumes(self, facts: CaseFacts, pair: VolumePair, reasons: Sequence[Reason] = ()) -> Conversion:
+    def convert_volumes(
+        self, facts: CaseFacts, pair: VolumePair, reasons: Sequence[Reason] = (), *, made_at: datetime
+    ) -> Conversion:
         """Convert a pair that did not come as DICOM; there are no objects to deliver, only volumes.
 
         Parameters
         ----------
         reasons
             Rejections already known, e.g. of the times given beside the images.
+        made_at
+            Aware; dates the page for print.
         """
         course = None if reasons else convert(pair, self._predictor, clock=self._clock, fallback=self._fallback)
         found = tuple(reasons) if course is None else course.reasons
         timings = dict(course.timings_s) if course else {}
         start = self._clock()
-        pictured = _pictured(pair, course, found)
-        preview = self._preview(facts.case_id, pictured, found)
-        timings["preview"] = self._clock() - start
         warnings = course.warnings if course else ()
+        shown = self._shown(facts, pair, course, found)
+        if course and not found and self._outputs.encapsulated_pdf:
+            page = PageFacts(patient=(), warnings=warnings, made_at=made_at, font=self._page_font)
+            shown = with_page(shown, facts, course, self._predictor.manifest, page)
+        timings["preview"] = self._clock() - start
         return self._conversion(
             facts,
             found,
             course=course,
             warnings=warnings,
             files=(),
-            preview=preview,
-            pictured=pictured,
+            shown=shown,
             timings=timings,
         )
 
-    def _preview(self, case_id: str, source: PreviewSource, reasons: tuple[Reason, ...]) -> bytes:
-        """PNG of the pair with its prediction, or with the reasons of its refusal."""
-        manifest = self._predictor.manifest
-        if not source.predicted:
-            codes = ", ".join(reason.code for reason in reasons)
-            return render_preview(
-                source,
-                title=f"csf24 case {case_id}: NO PREDICTION",
-                footer=f"Refused: {codes}. Research use, not for diagnosis.",
-            )
-        trained = ", trained on SIMULATED tracer" if manifest.simulated_training else ""
-        return render_preview(
-            source,
-            title=f"csf24 case {case_id}: 24 h PREDICTED, not acquired",
-            footer=f"{manifest.name} {manifest.version}{trained}. {_LIMITS_OF_USE}",
-        )
+    def _shown(self, facts: CaseFacts, pair: VolumePair, course: Outcome | None, reasons: tuple[Reason, ...]) -> Shown:
+        source = pictured(pair, course, reasons)
+        return Shown(source=source, preview=preview(facts.case_id, source, reasons, self._predictor.manifest))
 
     def _prediction(
-        self, received: ReceivedPair, course: Outcome | None, derivation: DerivationFacts
+        self, received: ReceivedPair, course: Outcome | None, derivation: DerivationFacts, page: bytes | None
     ) -> tuple[DerivedFile, ...]:
         if course is None or course.restored is None or course.reference is None:
             raise ValueError("there is no prediction to derive objects from")
@@ -215,6 +223,7 @@ class Converter:
             fat_baseline=course.reference.baseline,
             reflux=_reflux_facts(course.reflux),
             quality=course.checks,
+            page=page,
         )
         files = _files(objects)
         verify_objects([file.content for file in files], baseline, course.restored)
@@ -249,8 +258,7 @@ class Converter:
         course: Outcome | None,
         warnings: tuple[Reason, ...],
         files: tuple[DerivedFile, ...],
-        preview: bytes | None,
-        pictured: PreviewSource | None,
+        shown: Shown,
         timings: dict[str, float],
     ) -> Conversion:
         outcome = CaseOutcome.REFUSED if reasons else CaseOutcome.PREDICTED
@@ -271,8 +279,9 @@ class Converter:
             files=files,
             course=course,
             report=report,
-            preview=preview,
-            pictured=pictured,
+            preview=shown.preview,
+            page=shown.page,
+            pictured=shown.source,
         )
 
     def _derivation(
@@ -317,25 +326,6 @@ class Converter:
         if self._predictor.manifest.calibration is not None:
             settings["calibration"] = asdict(self._predictor.manifest.calibration)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-
-def _pictured(pair: VolumePair, course: Outcome | None, reasons: tuple[Reason, ...]) -> PreviewSource:
-    """What there is to look at; of a refusal, only what was received."""
-    shown = course.restored if course and not reasons else None
-    registration = course.registration if course else None
-    reference = course.reference if course else None
-    return PreviewSource(
-        baseline=pair.baseline,
-        delayed=pair.delayed,
-        transform=registration.transform if registration else None,
-        centre=course.anatomy.brain_centre if course and course.anatomy else pair.baseline.grid.centre,
-        fat_baseline=reference.baseline if reference else 0.0,
-        fat_delayed=reference.delayed if reference else 0.0,
-        predicted=shown.predicted if shown else (),
-        increase=shown.increase if shown else (),
-        lower=shown.lower if shown else (),
-        upper=shown.upper if shown else (),
-    )
 
 
 def _files(objects: Sequence[Dataset]) -> tuple[DerivedFile, ...]:

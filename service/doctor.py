@@ -39,6 +39,7 @@ from service.wiring import (
     installed_models,
     local_entity,
     make_converter,
+    page_font,
     peers,
 )
 
@@ -106,6 +107,11 @@ def _injection_times(config: Config) -> Iterator[Finding]:
     else:
         injection_times(path)
         yield Finding(subject="injection times", verdict="ok", text=f"{path}: readable")
+
+
+def _page_font(config: Config) -> Iterator[Finding]:
+    if page_font(config) is not None:
+        yield Finding(subject="page for print", verdict="ok", text=f"{config.outputs.pdf_font}: a font")
 
 
 def _models(config: Config) -> Iterator[Finding]:
@@ -281,6 +287,7 @@ _CHECKS: tuple[tuple[str, _Check], ...] = (
     ("disk", disk),
     ("database", database),
     ("injection times", _injection_times),
+    ("page for print", _page_font),
     ("models", _models),
     ("execution provider", _provider),
     ("TLS", _tls),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from service.dicom.headers import parse_header
 from service.dicom.identity import SIMULATOR
@@ -72,6 +73,10 @@ class ReceivedPair:
     def simulated(self) -> bool:
         """Whether either series says that our simulator made it."""
         return any(summary.header.manufacturer == SIMULATOR for summary in self.summaries)
+
+    def filed(self, study: Literal["baseline", "delayed"]) -> SourceSeries:
+        """The decoded series in whose study results are filed."""
+        return self.sources[_ROLES.index(study)]
 
     def facts(self, side: int) -> SeriesFacts:
         """Report facts of the baseline (0) or delayed (1) series."""

@@ -5,6 +5,7 @@
     predicted/0001.dcm ...   the objects of a prediction (or predicted.nii.gz, see `service.batch.nifti`)
     refusal/0001.dcm         the notice of a refused case, which has no predicted/
     preview.png              what was seen
+    report.pdf               the page for print, if it is asked for
     browse.zip               the volumes to leaf through on the case page (the service's results only)
     report.json              what was found
 """
@@ -21,6 +22,7 @@ from service.report import Json
 
 REPORT_NAME = "report.json"
 PREVIEW_NAME = "preview.png"
+PAGE_NAME = "report.pdf"
 BROWSING_NAME = "browse.zip"
 _PREDICTED, _REFUSAL = "predicted", "refusal"
 RESULT_FOLDERS = (_PREDICTED, _REFUSAL, f".{_PREDICTED}.part", f".{_REFUSAL}.part")
@@ -60,6 +62,9 @@ def write_result(conversion: Conversion, directory: Path, *, further: tuple[str,
     if conversion.preview is not None:
         (directory / PREVIEW_NAME).write_bytes(conversion.preview)
         outputs.append(PREVIEW_NAME)
+    if conversion.page is not None:
+        (directory / PAGE_NAME).write_bytes(conversion.page)
+        outputs.append(PAGE_NAME)
     report = {**conversion.report, "outputs": outputs}
     write_report(report, directory)
     return WrittenResult(paths=paths, report=report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from service.monitoring.server import TlsFiles
 from service.monitoring.users_file import UsersFile
 from service.network.peers import LocalEntity, Peer
 from service.network.tls import client_context
+from service.page.fonts import is_font
 
 FOLLOW_UP_WINDOW = "24 h"
 """The time that served models predict (`check_served`)."""
@@ -104,6 +106,7 @@ def converter_with(config: Config, predictor: OnnxPredictor) -> Converter:
         fallback=config.normalisation.fallback,
         software_version=__version__,
         clock=time.perf_counter,
+        page_font=page_font(config),
     )
 
 
@@ -162,14 +165,36 @@ def injection_times(path: Path | None) -> InjectionTimes:
 
 def output_selection(config: Config) -> OutputSelection:
     """What a prediction becomes."""
-    outputs = config.outputs
+    outputs, font = config.outputs, page_font(config)
     return OutputSelection(
         secondary_capture=outputs.secondary_capture,
         mr_image=outputs.mr_image,
         parametric_map=outputs.parametric_map,
         structured_report=outputs.structured_report,
+        encapsulated_pdf=outputs.encapsulated_pdf,
+        pdf_font_sha256=hashlib.sha256(font).hexdigest() if font else "",
         study=outputs.study,
     )
+
+
+def page_font(config: Config) -> bytes | None:
+    """The site's font for letters that the page for print lacks; None without one.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read, or is no font.
+    """
+    path = config.outputs.pdf_font
+    if path is None or not config.outputs.encapsulated_pdf:
+        return None
+    try:
+        content = path.read_bytes()
+    except OSError as fault:
+        raise ConfigError([f"outputs.pdf_font: {path} cannot be read ({type(fault).__name__})"]) from fault
+    if not is_font(content):
+        raise ConfigError([f"outputs.pdf_font: {path} is no font; accepted: a TrueType or OpenType font"])
+    return content
 
 
 def local_entity(config: Config) -> LocalEntity:

@@ -8,6 +8,7 @@ command -v dcmsend >/dev/null 2>&1 || wanted="$wanted dcmtk"
 command -v dciodvfy >/dev/null 2>&1 || wanted="$wanted dicom3tools"
 command -v chromium >/dev/null 2>&1 || wanted="$wanted chromium"
 command -v promtool >/dev/null 2>&1 || wanted="$wanted prometheus"
+command -v pdftoppm >/dev/null 2>&1 || wanted="$wanted poppler-utils"
 [ -z "$wanted" ] && exit 0
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
   echo "not installed:$wanted (tests that need them will skip; as root: apt-get install$wanted)"

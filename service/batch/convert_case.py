@@ -22,7 +22,7 @@ from service.imaging.volume import Volume
 from service.pipeline import VolumePair
 from service.received_pair import DicomPair
 from service.report import CaseFacts, Json, SeriesFacts, bare_report, series_report
-from service.result_files import PREVIEW_NAME, REPORT_NAME, RESULT_FOLDERS, write_report, write_result
+from service.result_files import PAGE_NAME, PREVIEW_NAME, REPORT_NAME, RESULT_FOLDERS, write_report, write_result
 
 _log = structlog.get_logger()
 _PLANE_NAMES = ("sagittal", "axial")
@@ -170,7 +170,7 @@ def _convert_nifti(
         hours_after_injection=case.hours_after_injection,
         software_version=request.software_version,
     )
-    conversion = converter.convert_volumes(facts, pair, case.reasons)
+    conversion = converter.convert_volumes(facts, pair, case.reasons, made_at=request.now)
     restored = conversion.course.restored if conversion.course else None
     names = []
     for number, volume in enumerate(restored.predicted if restored else ()):
@@ -188,7 +188,7 @@ def _facts(volume: Volume) -> SeriesFacts:
 
 def _clear(directory: Path) -> None:
     """Remove what an earlier run made, the report first: without it the folder counts as unfinished."""
-    for name in (REPORT_NAME, PREVIEW_NAME):
+    for name in (REPORT_NAME, PREVIEW_NAME, PAGE_NAME):
         (directory / name).unlink(missing_ok=True)
     for pattern in ("predicted*.nii.gz", ".predicted*.nii.gz"):
         for path in directory.glob(pattern):

@@ -16,7 +16,7 @@ from service.batch.cases import BatchCase, notes_of
 from service.batch.convert_case import BatchRequest
 from service.cases import CaseOutcome
 from service.report import Json, grade_text
-from service.result_files import PREVIEW_NAME
+from service.result_files import PAGE_NAME, PREVIEW_NAME
 
 OVERVIEW_NAME = "overview.html"
 _ORDER = (CaseOutcome.FAILED, CaseOutcome.REFUSED, CaseOutcome.PREDICTED)
@@ -44,6 +44,7 @@ class _Row:
     places: tuple[str, ...]
     marks: tuple[str, ...]
     pictured: bool
+    paged: bool
     reasons: tuple[_Line, ...]
     hours: str
     grade: str
@@ -110,6 +111,7 @@ def _row(case: BatchCase, report: Json) -> _Row:
         places=tuple(note.place for note in (baseline, delayed, *others) if note is not None and note.place),
         marks=tuple(_marks(report)),
         pictured=PREVIEW_NAME in report["outputs"],
+        paged=PAGE_NAME in report["outputs"],
         reasons=(*_lines(report["reasons"], warning=False), *_lines(report["warnings"], warning=True)),
         hours=_NOTHING if hours is None else f"{hours:.2f}",
         grade=grade_text(report["reflux"]) or _NOTHING,

@@ -229,6 +229,7 @@ def _files_are_there(config: Config) -> Iterator[Problem]:
         ("tls", "key"): config.tls.key,
         ("tls", "trusted"): config.tls.trusted,
         ("pairing", "injection_times"): config.pairing.injection_times,
+        ("outputs", "pdf_font"): config.outputs.pdf_font,
         ("status_page", "users_file"): config.status_page.users_file,
         ("status_page", "certificate"): config.status_page.certificate,
         ("status_page", "key"): config.status_page.key,

@@ -186,6 +186,8 @@ class Outputs(_Section):
     mr_image: Flag = False
     parametric_map: Flag = False
     structured_report: Literal["off", "basic-text", "comprehensive"] = "off"
+    encapsulated_pdf: Flag = False
+    pdf_font: OptionalPath = None
     study: Literal["baseline", "delayed"] = "baseline"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydicom.dataset import Dataset
 
 from service.dicom.derived_common import Derivation, to_part10
+from service.dicom.encapsulated_pdf import encapsulated_pdf
 from service.dicom.facts import DerivationFacts, OutputSelection, RefluxFacts
 from service.dicom.mr_image import mr_images
 from service.dicom.parametric_map import parametric_maps
@@ -28,6 +29,7 @@ def derive_prediction(
     fat_baseline: float,
     reflux: RefluxFacts | None,
     quality: QualityReport,
+    page: bytes | None = None,
 ) -> tuple[Dataset, ...]:
     """The selected objects of a prediction, each a complete SOP instance with file meta information.
 
@@ -41,6 +43,8 @@ def derive_prediction(
         Source units of the baseline per fat unit.
     reflux
         None when the prediction cannot show it.
+    page
+        The PDF that is encapsulated, when ``outputs.encapsulated_pdf`` asks for it.
 
     Raises
     ------
@@ -68,4 +72,8 @@ def derive_prediction(
         made.append(basic_text_report(case))
     elif outputs.structured_report == "comprehensive":
         made.append(comprehensive_report(case))
+    if outputs.encapsulated_pdf:
+        if page is None:
+            raise ValueError("an encapsulated PDF needs its page")
+        made.append(encapsulated_pdf(case, page))
     return tuple(made)

@@ -62,10 +62,18 @@ class RefluxFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputSelection:
-    """Which objects a prediction becomes, and the study they are filed in."""
+    """Which objects a prediction becomes, and the study they are filed in.
+
+    Attributes
+    ----------
+    pdf_font_sha256
+        Of the font that the page for print has besides its own; another one gives another page.
+    """
 
     secondary_capture: bool = True
     mr_image: bool = False
     parametric_map: bool = False
     structured_report: Literal["off", "basic-text", "comprehensive"] = "off"
+    encapsulated_pdf: bool = False
+    pdf_font_sha256: str = ""
     study: Literal["baseline", "delayed"] = "baseline"

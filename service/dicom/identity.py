@@ -16,7 +16,10 @@ SIMULATOR = "csf24 simulator"
 SERIES_NUMBER_OFFSET = 9000
 """Above what scanners count to, so that a viewer lists derived series after the acquired ones."""
 
-ROLES = ("secondary-capture", "mr-image", "parametric-map", "structured-report", "refusal-notice")
+ROLES = (
+    *("secondary-capture", "mr-image", "parametric-map", "structured-report", "refusal-notice"),
+    "encapsulated-pdf",
+)
 """Kinds of derived series; the position is the last digit of the series number."""
 
 IMPLEMENTATION_CLASS_UID = f"2.25.{uuid.uuid5(uuid.NAMESPACE_URL, 'urn:csf24:implementation').int}"

@@ -14,7 +14,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import MRImageStorage, ParametricMapStorage, SecondaryCaptureImageStorage
+from pydicom.uid import EncapsulatedPDFStorage, MRImageStorage, ParametricMapStorage, SecondaryCaptureImageStorage
 
 from service.dicom.header_values import texts
 from service.dicom.series import SourceSeries
@@ -61,6 +61,8 @@ def _verify(datasets: Sequence[Dataset], baseline: SourceSeries, restored: Resto
             _verify_image(dataset, baseline, restored)
         elif dataset.SOPClassUID == ParametricMapStorage:
             _verify_map(dataset, baseline, restored)
+        elif dataset.SOPClassUID == EncapsulatedPDFStorage:
+            _verify_page(dataset)
     _verify_coverage(datasets, restored)
 
 
@@ -77,6 +79,9 @@ def _verify_header(dataset: Dataset, baseline: SourceSeries) -> None:
         given, written = (_letters(texts(d, "PatientName")) for d in (template, dataset))
         # A name that is too long or has too many parts is cut, never changed.
         _require(given.startswith(written) and bool(written) == bool(given), name, "PatientName")
+    if dataset.SOPClassUID == EncapsulatedPDFStorage:
+        _verify_instances(dataset, baseline)
+        return
     named = _named_series(dataset)
     _require(baseline.summary.series_instance_uid in named and len(named) == 2, name, "reference to both source series")
     _require(str(dataset.SeriesInstanceUID) not in named, name, "SeriesInstanceUID")
@@ -90,6 +95,31 @@ def _named_series(dataset: Dataset) -> set[str]:
         *(series for key in evidence for study in dataset.get(key, []) for series in study.ReferencedSeriesSequence),
     ]
     return {str(item.SeriesInstanceUID) for item in items}
+
+
+def _verify_instances(dataset: Dataset, baseline: SourceSeries) -> None:
+    """A document that names instances, and no series: all of the baseline, and others besides."""
+    named = {str(item.ReferencedSOPInstanceUID) for item in dataset.get("SourceInstanceSequence", [])}
+    own = {plane.sop_instance_uid for plane in baseline.planes}
+    _require(own < named, _name(dataset), "SourceInstanceSequence")
+    _require(
+        str(dataset.SeriesInstanceUID) != baseline.summary.series_instance_uid, _name(dataset), "SeriesInstanceUID"
+    )
+
+
+def _verify_page(dataset: Dataset) -> None:
+    """One whole PDF page, marked like an image; what stands on it, only a reader of PDF could say."""
+    name = _name(dataset)
+    _require(dataset.get("SyntheticData") == "YES", name, "SyntheticData")
+    _require("PREDICTED" in str(dataset.get("SeriesDescription", "")), name, "SeriesDescription")
+    _require("PREDICTED" in str(dataset.get("DocumentTitle", "")), name, "DocumentTitle")
+    _require("AcquisitionDate" not in dataset and not dataset.AcquisitionDateTime, name, "AcquisitionDateTime")
+    _require(dataset.get("BurnedInAnnotation") == "YES", name, "BurnedInAnnotation")
+    _require(dataset.MIMETypeOfEncapsulatedDocument == "application/pdf", name, "MIMETypeOfEncapsulatedDocument")
+    page, length = bytes(dataset.EncapsulatedDocument), int(dataset.EncapsulatedDocumentLength)
+    _require(len(page) == length + length % 2, name, "EncapsulatedDocumentLength")
+    whole = page.startswith(b"%PDF-") and page[:length].rstrip().endswith(b"%%EOF")
+    _require(whole and page.count(b"/Type /Page\n") == 1, name, "EncapsulatedDocument")
 
 
 def _verify_marks(dataset: Dataset, *, banner: bool) -> None:

@@ -28,7 +28,7 @@ _AXES: dict[Section, tuple[tuple[float, float, float], tuple[float, float, float
     "coronal": ((1, 0, 0), (0, 0, -1)),
 }
 
-_EDGE_LETTERS: dict[Section, tuple[str, str, str, str]] = {
+EDGE_LETTERS: dict[Section, tuple[str, str, str, str]] = {
     # left, right, top, bottom of the panel
     "sagittal": ("A", "P", "S", "I"),
     "axial": ("R", "L", "A", "P"),
@@ -109,7 +109,7 @@ def with_edge_letters(panel: RGB, section: Section) -> RGB:
     draw = ImageDraw.Draw(image)
     h, w = panel.shape[:2]
     places = ((4, h // 2, "lm"), (w - 4, h // 2, "rm"), (w // 2, 3, "ma"), (w // 2, h - 3, "md"))
-    for letter, (x, y, anchor) in zip(_EDGE_LETTERS[section], places, strict=True):
+    for letter, (x, y, anchor) in zip(EDGE_LETTERS[section], places, strict=True):
         draw.text((x, y), letter, font=font(12), fill=(255, 214, 90), anchor=anchor)
     return np.asarray(image)
 

@@ -34,6 +34,9 @@ PLANES: tuple[Section, ...] = ("sagittal", "axial")
 """Of a slice-pair model, in the order of its answer."""
 INCREASE_FULL_SCALE = 0.8
 """Fat units at the top of the increase scale: about the signal gain of CSF at 0.35 mmol/L."""
+ACQUIRED_COLUMNS = ("baseline (acquired)", "delayed (acquired)")
+PREDICTED_COLUMNS = ("24 h PREDICTED", "increase, predicted")
+NOT_PREDICTED = "not predicted by this model"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,8 +67,20 @@ def delayed_window_of(source: PreviewSource, baseline: Window) -> Window:
     return robust_window(source.delayed.array)
 
 
-def render_preview(source: PreviewSource, *, title: str, footer: str) -> bytes:
-    """PNG bytes; a refusal's preview has only the two acquired columns."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SectionRow:
+    """One section of every column: ``(FIELD_MM, FIELD_MM, 3)`` panels of 1 mm, without letters at their edges.
+
+    `acquired` is baseline, delayed; `predicted` is the 24 h image and its increase, empty where none was made.
+    """
+
+    section: Section
+    acquired: tuple[RGB, RGB]
+    predicted: tuple[RGB, ...]
+
+
+def section_rows(source: PreviewSource) -> tuple[SectionRow, ...]:
+    """Every section as it is shown, on screen or on paper."""
     window = robust_window(source.baseline.array)
     delayed_window = delayed_window_of(source, window)
     top = Window(low=0.0, high=INCREASE_FULL_SCALE * source.fat_baseline)
@@ -75,20 +90,29 @@ def render_preview(source: PreviewSource, *, title: str, footer: str) -> bytes:
         # Planes have a place and tilt of their own; the acquired images are shown there, so that they compare.
         own_plane = predicted is not None and len(source.predicted) > 1
         grid = plane_grid(predicted.grid) if predicted and own_plane else section_grid(section, source.centre)
-        row = [
+        acquired = (
             grey(cut(source.baseline, grid), window),
             grey(cut(source.delayed, grid, source.transform), delayed_window),
-        ]
-        if predicted and increase:
-            row += [grey(cut(predicted, grid), window), heat(cut(increase, grid), top)]
-        row = [with_edge_letters(panel, section) for panel in row]
-        if source.predicted and not predicted:
-            row += [empty_panel("not predicted by this model")] * 2
-        rows.append(row)
-    columns = ["baseline (acquired)", "delayed (acquired)"]
-    if source.predicted:
-        columns += ["24 h PREDICTED", "increase, predicted"]
-    return _framed(grid_of_panels(rows), columns, title, footer, scale_bar=bool(source.predicted))
+        )
+        shown = (grey(cut(predicted, grid), window), heat(cut(increase, grid), top)) if predicted and increase else ()
+        rows.append(SectionRow(section=section, acquired=acquired, predicted=shown))
+    return tuple(rows)
+
+
+def columns_of(source: PreviewSource) -> tuple[str, ...]:
+    """What stands above the panels."""
+    return (*ACQUIRED_COLUMNS, *PREDICTED_COLUMNS) if source.predicted else ACQUIRED_COLUMNS
+
+
+def render_preview(source: PreviewSource, *, title: str, footer: str) -> bytes:
+    """PNG bytes; a refusal's preview has only the two acquired columns."""
+    rows = []
+    for row in section_rows(source):
+        panels = [with_edge_letters(panel, row.section) for panel in (*row.acquired, *row.predicted)]
+        if source.predicted and not row.predicted:
+            panels += [empty_panel(NOT_PREDICTED)] * len(PREDICTED_COLUMNS)
+        rows.append(panels)
+    return _framed(grid_of_panels(rows), columns_of(source), title, footer, scale_bar=bool(source.predicted))
 
 
 def _shown_in(section: Section, volumes: tuple[Volume, ...]) -> Volume | None:
@@ -98,7 +122,7 @@ def _shown_in(section: Section, volumes: tuple[Volume, ...]) -> Volume | None:
     return dict(zip(PLANES, volumes, strict=True)).get(section)
 
 
-def _framed(body: RGB, columns: list[str], title: str, footer: str, *, scale_bar: bool) -> bytes:
+def _framed(body: RGB, columns: tuple[str, ...], title: str, footer: str, *, scale_bar: bool) -> bytes:
     """Title and column heads above the panels; the colour bar right below its column, and below that the footer."""
     h, w = body.shape[:2]
     above, below = (_wrapped(text, w - 2 * _MARGIN, size) for text, size in ((title, _TITLE), (footer, _FOOTER)))

@@ -175,6 +175,7 @@ EVERYTHING = """
 mr_image = true
 parametric_map = true
 structured_report = "comprehensive"
+encapsulated_pdf = true
 """
 
 
@@ -202,6 +203,7 @@ def test_what_arrives_while_the_pacs_is_down_is_delivered_when_it_is_back_in_eve
                 "MR Image Storage": len(baseline),
                 "Parametric Map Storage": 1,
                 "Comprehensive SR Storage": 1,
+                "Encapsulated PDF Storage": 1,
             }
             assert {made[SYNTHETIC].value for made in objects if "SR" not in made.SOPClassUID.name} == {"YES"}
             # Orthanc's own viewer draws them

@@ -33,6 +33,7 @@ from tests.architecture.test_docs import REPOSITORY, blocks, codes_in_the_code, 
 from tests.builders.source_series import (
     FAT,
     MODEL,
+    PAGE,
     QUALITY,
     REFLUX,
     derivation_facts,
@@ -251,15 +252,21 @@ BARE = dict.fromkeys(
         *("MagneticFieldStrength", "ScanOptions"),
     )
 )
-EVERYTHING = OutputSelection(mr_image=True, parametric_map=True, structured_report="comprehensive")
+EVERYTHING = OutputSelection(
+    mr_image=True, parametric_map=True, structured_report="comprehensive", encapsulated_pdf=True
+)
 GROUPS = {
     "Secondary Capture": ("Every object", "Predicted images", "Secondary Capture", "Rescale of Secondary Captures"),
     "MR Image": ("Every object", "Predicted images", "MR Image"),
     "Parametric Map": ("Every object", "Parametric Map"),
     "Structured Report": ("Every object", "Structured Report"),
+    "Encapsulated PDF": ("Every object", "Encapsulated PDF"),
     "Refusal notice": ("Every object", "Secondary Capture", "Refusal notice"),
 }
-MODALITIES = {"Secondary Capture": "OT", "MR Image": "MR", "Parametric Map": "OT", "Structured Report": "SR"}
+MODALITIES = {
+    **{"Secondary Capture": "OT", "MR Image": "MR", "Parametric Map": "OT", "Structured Report": "SR"},
+    "Encapsulated PDF": "DOC",
+}
 
 
 def issuer() -> list[Dataset]:
@@ -298,7 +305,15 @@ def objects() -> dict[str, list[Dataset]]:
         for facts in (derivation_facts(), derivation_facts(model=replace(MODEL, simulated_training=True), warnings=())):
             for outputs in (EVERYTHING, replace(EVERYTHING, structured_report="basic-text", mr_image=False)):
                 for made in derive_prediction(
-                    baseline, delayed, restored, facts, outputs, fat_baseline=FAT, reflux=REFLUX, quality=QUALITY
+                    baseline,
+                    delayed,
+                    restored,
+                    facts,
+                    outputs,
+                    fat_baseline=FAT,
+                    reflux=REFLUX,
+                    quality=QUALITY,
+                    page=PAGE,
                 ):
                     found[kind_of(made)].append(made)
             planes = [(p.sop_class_uid, p.sop_instance_uid) for p in baseline.planes]
@@ -351,7 +366,7 @@ def test_objects_have_no_private_attributes_and_the_modality_that_is_stated(obje
         for dataset in made:
             assert [element.tag for element in dataset.iterall() if element.tag.is_private] == []
             assert dataset.Modality == MODALITIES.get(kind, "OT")
-            assert not {"AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime"} & set(dataset.dir())
+            assert not any(dataset.get(f"Acquisition{part}") for part in ("Date", "Time", "DateTime"))
             assert dataset.file_meta.TransferSyntaxUID.name == "Explicit VR Little Endian"
 
 

@@ -93,7 +93,9 @@ class ToldConverter:
     def convert_dicom(self, pair: DicomPair) -> Conversion:
         return self._convert(pair.case_id, [*pair.baseline, *pair.delayed])
 
-    def convert_volumes(self, facts: CaseFacts, pair: VolumePair, reasons: Sequence[Reason] = ()) -> Conversion:
+    def convert_volumes(
+        self, facts: CaseFacts, pair: VolumePair, reasons: Sequence[Reason] = (), *, made_at: datetime
+    ) -> Conversion:
         return self._convert(facts.case_id, [], tuple(reasons))
 
     def _convert(self, case_id: str, contents: list[bytes], reasons: tuple[Reason, ...] = ()) -> Conversion:
@@ -124,5 +126,6 @@ class ToldConverter:
             course=None,
             report=bare_report(case_id, outcome, reasons, "0.1.0"),
             preview=b"\x89PNG",
+            page=None,
             pictured=None,
         )

@@ -23,6 +23,7 @@ _PACKAGES = {
     "chromium": "chromium",
     "promtool": "prometheus",
     "systemd-analyze": "systemd",
+    "pdftoppm": "poppler-utils",
 }
 _SHARED_NAMES = {"echoscu", "findscu", "getscu", "movescu", "storescp", "storescu"}
 """pynetdicom installs programs of these names, which may come first in the search path; DCMTK's lie beside dcmsend."""

@@ -46,6 +46,10 @@ QUALITY = QualityReport(
 )
 
 
+PAGE = b"%PDF-1.7\n1 0 obj\n<<\n/Type /Page\n>>\nendobj\n%%EOF\n"
+"""Stands in for the page for print where it is only carried."""
+
+
 def head_sized_volume(orientation: str = "sagittal", shape: tuple[int, int, int] = (5, 96, 80)) -> Volume:
     """Whole numbers 0..3000 that differ from voxel to voxel, on a matrix large enough for a banner."""
     return ramp_volume(orientation, shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import random
 from pathlib import Path
 
@@ -19,10 +20,12 @@ from service.wiring import (
     load_model,
     local_entity,
     output_selection,
+    page_font,
     pairing_policy,
     peers,
 )
 from tests.builders.models import tiny_model
+from tests.builders.page import font_with
 
 
 def configured(tmp_path: Path, text: str) -> Config:
@@ -117,6 +120,7 @@ dimse_timeout_s = 7
 [outputs]
 mr_image = true
 structured_report = "comprehensive"
+encapsulated_pdf = true
 study = "delayed"
 [[destinations]]
 name = "pacs"
@@ -135,6 +139,7 @@ tls = true
     assert (local_entity(config).ae_title, local_entity(config).dimse_timeout_s) == ("WARD3", 7.0)
     outputs = output_selection(config)
     assert (outputs.mr_image, outputs.structured_report, outputs.study) == (True, "comprehensive", "delayed")
+    assert outputs.encapsulated_pdf
     (pacs, settings), (far, _) = peers(config).values()
     assert (pacs.name, pacs.ae_title, pacs.host, pacs.port, pacs.tls) == ("pacs", "PACS", "10.0.0.9", 104, None)
     assert settings.commitment == "required"
@@ -147,6 +152,23 @@ def test_a_trust_file_without_certificates_is_named(tmp_path: Path) -> None:
     pacs = '[[destinations]]\nname = "p"\nae_title = "P"\nhost = "h"\nport = 1\ntls = true\n'
     with pytest.raises(ConfigError, match=r"tls\.trusted: found .*ca\.pem"):
         peers(configured(tmp_path, f'[tls]\ntrusted = "{trusted}"\n{pacs}'))
+
+
+def test_a_font_for_the_page_is_read_and_decides_what_the_results_are(tmp_path: Path) -> None:
+    path = tmp_path / "site.ttf"
+    path.write_bytes(font_with("山田"))
+    text = f'[outputs]\nencapsulated_pdf = true\npdf_font = "{path}"'
+    assert page_font(configured(tmp_path, text)) == path.read_bytes()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert output_selection(configured(tmp_path, text)).pdf_font_sha256 == digest
+    for without in ("", text.replace("true", "false")):
+        assert page_font(configured(tmp_path, without)) is None
+        assert output_selection(configured(tmp_path, without)).pdf_font_sha256 == ""
+    path.write_text("no font")
+    with pytest.raises(ConfigError, match=r"outputs\.pdf_font: .*site\.ttf is no font"):
+        page_font(configured(tmp_path, text))
+    with pytest.raises(ConfigError, match=r"outputs\.pdf_font: found .*gone\.ttf', not there"):
+        configured(tmp_path, text.replace("site.ttf", "gone.ttf"))
 
 
 def test_injection_times_come_from_the_table_or_there_are_none(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tests.builders.programs import needs, required
 from tests.builders.source_series import (
     FAT,
     MODEL,
+    PAGE,
     QUALITY,
     REFLUX,
     derivation_facts,
@@ -39,6 +40,7 @@ KINDS = {
     "parametric map": OutputSelection(secondary_capture=False, parametric_map=True),
     "basic text report": OutputSelection(secondary_capture=False, structured_report="basic-text"),
     "comprehensive report": OutputSelection(secondary_capture=False, structured_report="comprehensive"),
+    "encapsulated PDF": OutputSelection(secondary_capture=False, encapsulated_pdf=True),
 }
 
 
@@ -98,6 +100,7 @@ def test_no_object_has_an_error(source, kind, study, tmp_path):
         fat_baseline=FAT,
         reflux=REFLUX,
         quality=QUALITY,
+        page=PAGE,
     )
 
     for dataset in made[:2]:
@@ -118,6 +121,32 @@ def test_no_report_without_a_grade_has_an_error(reflux, tmp_path):
             quality=QUALITY,
         )
         assert errors_of(report, tmp_path) == []
+
+
+@pytest.mark.needs_dcmtk
+@needs("dcm2pdf")
+@pytest.mark.parametrize("padding", [b"", b"\n"], ids=["even", "odd"])
+def test_dcmtk_takes_the_page_out_as_it_was_put_in(padding, tmp_path):
+    pair = source_pair()
+    page = PAGE[: len(PAGE) // 2 * 2 - 6] + b"%%EOF\n" + padding
+    [made] = derive_prediction(
+        *pair,
+        restored_for(pair[0]),
+        derivation_facts(),
+        KINDS["encapsulated PDF"],
+        fat_baseline=FAT,
+        reflux=REFLUX,
+        quality=QUALITY,
+        page=page,
+    )
+    (tmp_path / "page.dcm").write_bytes(to_part10(made))
+
+    ran = subprocess.run(
+        [required("dcm2pdf"), tmp_path / "page.dcm", tmp_path / "page.pdf"], capture_output=True, text=True, check=False
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "page.pdf").read_bytes() == page
 
 
 @pytest.mark.parametrize("changes", [{}, {"BodyPartExamined": None, "PatientSex": "?", "Manufacturer": None}])

@@ -3,8 +3,9 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -221,8 +222,10 @@ class OneVolume(ToldConverter):
 
     parts = 1
 
-    def convert_volumes(self, facts: CaseFacts, pair: object, reasons: tuple[Reason, ...] = ()) -> Conversion:
-        conversion = super().convert_volumes(facts, pair, reasons)  # type: ignore[arg-type]
+    def convert_volumes(
+        self, facts: CaseFacts, pair: object, reasons: tuple[Reason, ...] = (), *, made_at: datetime
+    ) -> Conversion:
+        conversion = super().convert_volumes(facts, pair, reasons, made_at=made_at)  # type: ignore[arg-type]
         restored = type("Restored", (), {"predicted": (pair.baseline,) * self.parts})()  # type: ignore[attr-defined]
         report = conversion.report | {"facts": facts.hours_after_injection}
         course = type("Course", (), {"restored": None if reasons else restored})()
@@ -255,6 +258,20 @@ def test_a_nifti_pair_comes_back_as_nifti_on_its_grid(tmp_path: Path) -> None:
     np.testing.assert_allclose(made.affine, given.affine)
     np.testing.assert_array_equal(made.get_fdata(), given.get_fdata())
     assert finished_report(case, request) == report
+
+
+class WithPage(OneVolume):
+    def convert_volumes(self, *given: Any, made_at: datetime) -> Conversion:
+        return replace(super().convert_volumes(*given, made_at=made_at), page=f"%PDF of {made_at:%Y}".encode())
+
+
+def test_the_page_for_print_lies_beside_the_preview_and_goes_when_it_is_no_longer_asked_for(tmp_path: Path) -> None:
+    case, request = nifti_case(tmp_path), request_for(tmp_path / "out")
+    report = convert_case(case, request, WithPage({}, tmp_path / "journal"))
+    assert report["outputs"] == ["predicted.nii.gz", "preview.png", "report.pdf"]
+    assert (tmp_path / "out/n1/report.pdf").read_bytes() == f"%PDF of {request.now:%Y}".encode()
+    convert_case(case, request, OneVolume({}, tmp_path / "journal"))
+    assert below(tmp_path / "out/n1") == ["predicted.nii.gz", "preview.png", "report.json"]
 
 
 def test_two_planes_become_two_nifti_files_and_go_when_they_are_not_made_again(tmp_path: Path) -> None:

@@ -31,6 +31,12 @@ def test_a_predicted_case_shows_preview_hours_grade_marks_and_time() -> None:
     assert "SIMULATED" not in plain
 
 
+def test_a_page_for_print_is_linked_where_there_is_one() -> None:
+    paged = page(predicted("one", outputs=["predicted/0001.dcm", "preview.png", "report.pdf"]), predicted("two"))
+    assert 'href="one/report.pdf"' in row_of("one", paged)
+    assert "report.pdf" not in row_of("two", paged)
+
+
 def test_reasons_and_warnings_stand_there_in_words_with_their_figures() -> None:
     warning = {"code": "SCANNER_DIFFERS", "message": "Two scanners.", "measured": None, "limit": None}
     html = page(refused("two"), predicted("one", warnings=[warning]))

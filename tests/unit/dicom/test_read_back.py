@@ -20,6 +20,7 @@ from service.errors import PermanentError, SelfCheckFailed
 from tests.builders.dicom import classic_series, enhanced_series, legacy_converted_series, make_uid
 from tests.builders.source_series import (
     FAT,
+    PAGE,
     QUALITY,
     REFLUX,
     derivation_facts,
@@ -31,12 +32,14 @@ from tests.builders.source_series import (
     source_series,
 )
 
-EVERYTHING = OutputSelection(mr_image=True, parametric_map=True, structured_report="comprehensive")
+EVERYTHING = OutputSelection(
+    mr_image=True, parametric_map=True, structured_report="comprehensive", encapsulated_pdf=True
+)
 
 
 def written(pair, restored, outputs):
     made = derive_prediction(
-        *pair, restored, derivation_facts(), outputs, fat_baseline=FAT, reflux=REFLUX, quality=QUALITY
+        *pair, restored, derivation_facts(), outputs, fat_baseline=FAT, reflux=REFLUX, quality=QUALITY, page=PAGE
     )
     return [to_part10(dataset) for dataset in made]
 
@@ -294,6 +297,55 @@ def test_a_report_on_another_patient_or_without_its_sources_is_found(report):
     for fault in (change("PatientID", "P2"), remove("PertinentOtherEvidenceSequence")):
         with pytest.raises(SelfCheckFailed):
             verify_objects(with_fault(contents, fault, index=0), pair[0], restored)
+
+
+def no_page(dataset):
+    dataset.EncapsulatedDocument = b"no page!"
+    dataset.EncapsulatedDocumentLength = 8
+
+
+def two_pages(dataset):
+    dataset.EncapsulatedDocument = PAGE.replace(b"%%EOF", b"/Type /Page\n %%EOF")
+    dataset.EncapsulatedDocumentLength = len(dataset.EncapsulatedDocument)
+
+
+def cut_off(dataset):
+    dataset.EncapsulatedDocument = PAGE[: len(PAGE) // 4 * 2]
+    dataset.EncapsulatedDocumentLength = len(dataset.EncapsulatedDocument)
+
+
+def baseline_only(dataset):
+    dataset.SourceInstanceSequence = dataset.SourceInstanceSequence[: len(source_pair()[0].planes)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "named"),
+    [
+        (change("PatientID", "P2"), "PatientID"),
+        (filed_in_source, "SeriesInstanceUID"),
+        (baseline_only, "SourceInstanceSequence"),
+        (remove("SourceInstanceSequence"), "SourceInstanceSequence"),
+        (change("SyntheticData", "NO"), "SyntheticData"),
+        (change("SeriesDescription", "Report"), "SeriesDescription"),
+        (change("DocumentTitle", "Report"), "DocumentTitle"),
+        (change("AcquisitionDateTime", "20240515"), "AcquisitionDateTime"),
+        (change("BurnedInAnnotation", "NO"), "BurnedInAnnotation"),
+        (change("MIMETypeOfEncapsulatedDocument", "text/plain"), "MIMEType"),
+        (change("EncapsulatedDocumentLength", 5), "EncapsulatedDocumentLength"),
+        (no_page, "EncapsulatedDocument"),
+        (two_pages, "EncapsulatedDocument"),
+        (cut_off, "EncapsulatedDocument"),
+        (remove("EncapsulatedDocument"), "cannot be read back"),
+    ],
+)
+def test_a_fault_in_an_encapsulated_pdf_is_found(fault, named):
+    pair = source_pair()
+    restored = restored_for(pair[0])
+    contents = written(pair, restored, OutputSelection(secondary_capture=False, encapsulated_pdf=True))
+    verify_objects(contents, pair[0], restored)
+
+    with pytest.raises(SelfCheckFailed, match=named):
+        verify_objects(with_fault(contents, fault, index=0), pair[0], restored)
 
 
 def test_bytes_that_are_no_dicom_are_found(captures):

@@ -4,11 +4,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from service.cases import CaseOutcome
+from service.check_words import MEASURES
 from service.errors import Reason
 from service.imaging.quality_limits import LIMITS
 from service.inference.manifest import load_manifest
 from service.inference.predictor import ModelIdentity
-from service.monitoring.report_facts import MEASURES, checks, fact_groups, stage_seconds, warnings
+from service.monitoring.report_facts import checks, fact_groups, stage_seconds, warnings
 from service.report import CaseFacts, SeriesFacts, bare_report, case_report
 from tests.builders.models import tiny_model
 
