@@ -1,7 +1,7 @@
 """Tracer in the head over time: simulated patients beside the published measurements that they are to resemble.
 
-Points: the one volunteer of Riseth et al. 2025 (doi:10.1101/2025.07.23.25331971), 0.5 mmol gadobutrol, at 4.4, 24, 48 and
-70 h. With one volunteer nothing is known of the spread; the band is half to one and a half times the measured value.
+Points: the one volunteer of Riseth et al. 2025 (doi:10.1101/2025.07.23.25331971), 0.5 mmol gadobutrol, at 4.4, 24, 48
+and 70 h. With one volunteer nothing is known of the spread; the band is half to one and a half times what was measured.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def draw_tracer(cohort: Path, path: Path) -> Rows:
     )
     save(figure, path)
     quantiles = {name: np.percentile(of, [50, 10, 90], axis=0) for name, of in amounts.items()}
-    heads = [f"{name}, % of dose, {which}" for name in amounts for which in ("median", "10th", "90th percentile")]
+    heads = [f"{name}, % of dose, {which}" for name in amounts for which in ("median", "10th percentile", "90th percentile")]
     return [
         ["visit", "median hours", "patients", *heads],
         *(

@@ -84,11 +84,11 @@ def draw_physiology(rng: np.random.Generator, large_ventricles: bool) -> Physiol
         dispersion_ventricles=float(np.exp(rng.uniform(np.log(80), np.log(600)))),
         tissue_dispersion=float(rng.uniform(1.0, 5.0)),
         clearance_csf=float(1 / rng.uniform(60, 250)),
-        clearance_brain=float(rng.uniform(0, 1 / 60)),
-        fraction=float(rng.uniform(0.25, 0.45)),
+        clearance_brain=float(rng.uniform(0, 1 / 120)),
+        fraction=float(rng.uniform(0.3, 0.45)),
         delay_h=float(rng.uniform(1.0, 2.4)),
         late_share=float(rng.uniform(0.3, 0.6)),
-        late_delay_h=float(rng.uniform(5.0, 10.0)),
+        late_delay_h=float(rng.uniform(5.0, 12.0)),
     )
 
 

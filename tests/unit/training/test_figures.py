@@ -164,6 +164,7 @@ def test_what_cannot_be_drawn_is_said(runs, tmp_path):
     other = evaluated(tmp_path / "other", slice_recipe(), names=("patient-001", "patient-009"))
     for arguments, words in (
         ([], "nothing to draw"),
+        (["--cohort", "."], "found no patients"),
         (["--run", tmp_path], "no usable pictures.npz"),
         (["--run", runs["l2"], "--run", other], "same loss"),
         (["--run", runs["l2"], "--case", "patient-009"], "no held-out patient-009; it has patient-001, patient-004"),
@@ -180,3 +181,27 @@ def test_runs_on_other_images_are_not_set_side_by_side(runs, tmp_path):
     write_pictures(build(recipe), recipe, data, ("patient-001", "patient-004"), tmp_path / "pictures.npz")
     done = draw("--out", tmp_path / "o", "--run", runs["l2"], "--run", tmp_path)
     assert "not evaluated on the same images" in str(done.exception)
+
+
+def test_tracer_over_time_is_drawn_beside_the_measurement(tmp_path):
+    hours = {"baseline": -1.2, "1-2h": 1.5, "24h": 24.0, "48h": 48.0, "29d": 700.0}
+    for n, dose_share in enumerate((0.1, 0.2, 0.3)):
+        amounts = {
+            "csf_mmol": 0.4 * 0.5 * dose_share,
+            "brain_mmol": 0.6 * 0.5 * dose_share,
+            "total_mmol": 0.5 * dose_share,
+        }
+        facts = {"hours": hours, "truth": {"visits": {window: amounts for window, h in hours.items() if h > 0}}}
+        np.savez(tmp_path / f"patient-00{n}.npz", facts=json.dumps(facts))
+
+    assert draw("--cohort", tmp_path, "--out", tmp_path / "out").exit_code == 0
+
+    found = rows(tmp_path / "out" / "tracer.csv")
+    assert [row["visit"] for row in found] == ["1-2h", "24h", "48h"]
+    assert (found[1]["patients"], found[1]["total, % of dose, median"]) == ("3", "20.00")
+    assert (found[1]["brain, % of dose, 10th percentile"], found[1]["csf, % of dose, 90th percentile"]) == (
+        "7.20",
+        "11.20",
+    )
+    with Image.open(tmp_path / "out" / "tracer.png") as drawn:
+        assert "SIMULATED" in drawn.text["Title"]

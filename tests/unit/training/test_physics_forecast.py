@@ -9,11 +9,13 @@ from tests.builders.simulated import three_visits
 from tests.builders.tube import bar
 from training.comparison.physics import _pose, _tracer_seen, average_physiology
 from training.comparison.physics_fit import fit_physiology, physiology_at
+from training.figures.tracer import BAND, HOURS, MEASURED
 from training.simulate.ground_truth import move
 from training.simulate.lattice import to_volume
 from training.simulate.signal import PAPER_PROTOCOL, signal_increase, tracer_per_tissue
 from training.simulate.tissues import Tissue
 from training.simulate.transport import solve
+from training.simulate.truth import measures
 
 
 def test_the_pose_is_found_from_what_both_frames_know(head):
@@ -34,10 +36,14 @@ def test_tracer_that_is_there_is_read_from_the_increase(head, cells):
     assert np.median(found[filled & (c == 0)]) == 0
 
 
-def test_an_average_patient_fills_the_cisterns_by_the_next_day(cells):
-    start = np.zeros(len(cells.csf), np.float32)
-    c = solve(cells, average_physiology(), (24.0,), start=(1.5, start))[24.0]
-    assert np.average(c, weights=cells.csf * ~cells.ventricle) > 0.02
+def test_an_average_patient_has_as_much_tracer_in_the_head_as_the_one_who_was_measured(cells):
+    course = solve(cells, average_physiology(), HOURS[:3], step_scale=2.0)
+    found = [measures(cells, course[hours]) for hours in HOURS[:3]]
+    for name, measured in MEASURED.items():
+        for hours, simulated, real in zip(HOURS, found, measured, strict=False):
+            assert BAND[0] * real < simulated[f"{name}_mmol"] < BAND[1] * real, (name, hours)
+    assert found[1]["total_mmol"] > found[0]["total_mmol"]  # still rising between 4 and 24 hours
+    assert np.isclose(found[0]["total_mmol"], found[0]["csf_mmol"] + found[0]["brain_mmol"])
 
 
 def test_reflux_is_read_off_the_delayed_scan():
