@@ -28,6 +28,7 @@ MEASURED: Mapping[str, tuple[float, ...]] = {
 """mmol."""
 BAND = (0.5, 1.5)
 _TITLES = {"total": "whole head", "brain": "brain tissue", "csf": "fluid"}
+_SPREAD = ("median", "10th percentile", "90th percentile")
 _LATEST_H = 80.0  # the visit four weeks later is next to nothing
 
 
@@ -56,7 +57,7 @@ def draw_tracer(cohort: Path, path: Path) -> Rows:
     )
     save(figure, path)
     quantiles = {name: np.percentile(of, [50, 10, 90], axis=0) for name, of in amounts.items()}
-    heads = [f"{name}, % of dose, {which}" for name in amounts for which in ("median", "10th percentile", "90th percentile")]
+    heads = [f"{name}, % of dose, {which}" for name in amounts for which in _SPREAD]
     return [
         ["visit", "median hours", "patients", *heads],
         *(
