@@ -6,6 +6,7 @@ import gzip
 import zlib
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import nibabel
 import numpy as np
@@ -26,7 +27,10 @@ _MOST_VOXELS = LIMITS["MATRIX_TOO_LARGE"].highest
 _MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}  # unknown is taken as mm, as every program does
 _DAMAGE = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
 _TRAILING_BYTES = 2**24
-_DESCRIPTION = b"PREDICTED 24 h, not acquired (csf24)"  # the header field holds 79 bytes
+_DESCRIPTION = "PREDICTED 24 h, not acquired (csf24)"
+
+NiftiSpace = Literal["scanner", "aligned"]
+"""What qform and sform say that their coordinates are: the scanner's, or those of another image."""
 
 
 def is_nifti(path: Path) -> bool:
@@ -59,14 +63,21 @@ def read_nifti(source: FileSource) -> Volume:
     return Volume(values.transpose(2, 1, 0), _grid(_TO_LPS @ affine, shape))
 
 
-def write_nifti(volume: Volume, path: Path) -> None:
-    """``.nii.gz`` float32, marked as predicted in its description; appears whole or not at all."""
+def write_nifti(volume: Volume, path: Path, *, description: str = _DESCRIPTION, space: NiftiSpace = "aligned") -> None:
+    """``.nii.gz`` float32; the same volume gives the same bytes; appears whole or not at all.
+
+    Parameters
+    ----------
+    description
+        At most 79 bytes, as the header's field ``descrip`` holds; it has to say that the image is predicted.
+    space
+        ``aligned`` for the grid of a NIfTI file, which may be in any space.
+    """
     affine = _TO_LPS @ volume.grid.affine
     image = nibabel.Nifti1Image(volume.array.transpose(2, 1, 0), affine)
-    # Both, since programs differ in which one they believe; "aligned", as the input may be in any space.
-    image.set_sform(affine, code="aligned")
-    image.set_qform(affine, code="aligned")
-    image.header["descrip"] = _DESCRIPTION
+    image.set_sform(affine, code=space)  # both, since programs differ in which one they believe
+    image.set_qform(affine, code=space)
+    image.header["descrip"] = description.encode()
     image.header.set_xyzt_units("mm")
     draft = path.with_name(f".{path.name}")
     nibabel.save(image, draft)
