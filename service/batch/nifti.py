@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -28,6 +29,7 @@ _MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}  # unknown is taken as mm, a
 _DAMAGE = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
 _TRAILING_BYTES = 2**24
 _DESCRIPTION = "PREDICTED 24 h, not acquired (csf24)"
+_OURS = re.compile(rb"PREDICTED .*\(csf24\)")
 
 NiftiSpace = Literal["scanner", "aligned"]
 """What qform and sform say that their coordinates are: the scanner's, or those of another image."""
@@ -44,8 +46,9 @@ def read_nifti(source: FileSource) -> Volume:
     Raises
     ------
     InputRefused
-        FILE_UNREADABLE, NOT_A_VOLUME (not 3D, or not of real numbers), MISSING_GEOMETRY (neither qform nor sform
-        is set), GEOMETRY_CONTRADICTORY (both are, and differ), SHEARED_GRID, MATRIX_TOO_LARGE.
+        FILE_UNREADABLE, NOT_A_T1_HEAD_SERIES (csf24 wrote it), NOT_A_VOLUME (not 3D, or not of real numbers),
+        MISSING_GEOMETRY (neither qform nor sform is set), GEOMETRY_CONTRADICTORY (both are, and differ), SHEARED_GRID,
+        MATRIX_TOO_LARGE.
     """
     try:
         content = source.read()
@@ -53,6 +56,7 @@ def read_nifti(source: FileSource) -> Volume:
         # Through a stream, only as much is inflated as the header asks for; a few kilobytes may hold terabytes.
         stream = gzip.GzipFile(fileobj=BytesIO(content)) if packed else BytesIO(content)
         image = nibabel.Nifti1Image.from_stream(stream)
+        _check_acquired(image)
         shape = _shape_of(image)
         affine = _affine_of(image)
         values = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
@@ -69,7 +73,8 @@ def write_nifti(volume: Volume, path: Path, *, description: str = _DESCRIPTION, 
     Parameters
     ----------
     description
-        At most 79 bytes, as the header's field ``descrip`` holds; it has to say that the image is predicted.
+        ``PREDICTED ..., not acquired (csf24)`` in at most 79 bytes, as the header's field ``descrip`` holds;
+        `read_nifti` refuses what says so.
     space
         ``aligned`` for the grid of a NIfTI file, which may be in any space.
     """
@@ -82,6 +87,12 @@ def write_nifti(volume: Volume, path: Path, *, description: str = _DESCRIPTION, 
     draft = path.with_name(f".{path.name}")
     nibabel.save(image, draft)
     draft.replace(path)
+
+
+def _check_acquired(image: nibabel.Nifti1Image) -> None:
+    """A prediction among the sources, as a table may name by mistake, is never predicted from."""
+    if _OURS.match(image.header["descrip"].item()):
+        raise _refusal("NOT_A_T1_HEAD_SERIES", "the header says that csf24 predicted the image; it is no scan")
 
 
 def _shape_of(image: nibabel.Nifti1Image) -> tuple[int, ...]:
