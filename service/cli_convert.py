@@ -19,6 +19,7 @@ from rich.table import Column, Table
 from service.batch.layout import BIDS_NAME, OVERVIEW_NAME, SUMMARY_NAME
 from service.cases import CaseOutcome
 from service.config import load_config
+from service.errors import UsageError
 
 if TYPE_CHECKING:
     from service.batch.cases import BatchCase
@@ -55,7 +56,6 @@ def convert(
     as_json: Annotated[bool, typer.Option("--json", help="Print the reports instead of a table.")] = False,
 ) -> None:
     """Convert offline. Status 0: all predicted; 3: some refused; 1: some failed; 2: wrong usage; 130: interrupted."""
-    from service.batch.bids.dataset import describe_dataset
     from service.batch.claim import claimed
     from service.batch.run import run_batch
     from service.batch.summary import write_summary
@@ -83,8 +83,7 @@ def convert(
             progress.update(reading, total=plan.files, completed=plan.files)
             converting = progress.add_task("converting", total=len(plan.cases))
             with claimed(out):
-                if plan.request.bids is not None:
-                    describe_dataset(plan.request.bids, plan.request.software_version)
+                _describe_dataset(plan)
                 try:
                     for row in run_batch(plan.cases, plan.request, plan.make_converter, jobs=jobs):
                         rows.append(row)
@@ -96,8 +95,7 @@ def convert(
                 finally:
                     write_summary([(case, report) for case, report, _ in rows], out / SUMMARY_NAME)
                     _write_overview(rows, plan)
-                    if plan.request.bids is not None:
-                        describe_dataset(plan.request.bids, plan.request.software_version)
+                    _describe_dataset(plan)
     except KeyboardInterrupt:
         console.print(f"interrupted after {len(rows)} cases; the same command goes on from there", highlight=False)
         raise typer.Exit(_EXIT_INTERRUPTED) from None
@@ -113,6 +111,20 @@ def _write_overview(rows: list[_Row], plan: Plan) -> None:
     from service.batch.overview import write_overview
 
     write_overview([(case, report) for case, report, _ in rows], plan.request, planned=len(plan.cases))
+
+
+def _describe_dataset(plan: Plan) -> None:
+    """Before the first case, so that a folder that cannot be written is told at once, and after the last."""
+    from service.batch.bids.dataset import describe_dataset
+
+    if plan.request.bids is None:
+        return
+    try:
+        describe_dataset(plan.request.bids, plan.request.software_version)
+    except OSError as fault:
+        raise UsageError(
+            f"--bids: {plan.request.bids.root}: {fault.strerror}; accepted: a folder that can be written"
+        ) from fault
 
 
 def _progress(console: Console) -> Progress:

@@ -357,3 +357,14 @@ def test_names_that_give_one_bids_label_end_the_run_before_it_begins(convert: Ru
     assert (status, "p-1, p_1: would all be sub-p1" in said) == (2, True)
     assert not (tmp_path / "results").exists()
     assert convert("--manifest", "pairs.csv", "--out", "results")[0] == 3
+
+
+def test_a_bids_dataset_that_cannot_be_written_is_told_before_anything_is_converted(
+    convert: Run, tmp_path: Path
+) -> None:
+    small_pair(tmp_path / "src")
+    (tmp_path / "results/bids/README").mkdir(parents=True)
+    (tmp_path / "results/bids/dataset_description.json").write_text('{"GeneratedBy": [{"Name": "csf24"}]}')
+    status, _, said = convert("src", "--out", "results", "--bids")
+    assert (status, "--bids: results/bids: Is a directory; accepted: a folder that can be written" in said) == (2, True)
+    assert conversions(tmp_path / "journal") == []
