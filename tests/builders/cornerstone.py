@@ -8,7 +8,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -25,15 +25,9 @@ def viewer() -> Path:
     """Folder with page.html and the bundled viewer; skips where Node.js is not there, or its packages are not."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("needs node and npm (Debian: apt-get install nodejs npm)")
-    INSTALLED.mkdir(parents=True, exist_ok=True)
-    wanted = (SOURCE / "package.json").read_text()
-    stamp = INSTALLED / ".installed"
-    if not stamp.exists() or stamp.read_text() != wanted:
-        (INSTALLED / "package.json").write_text(wanted)
-        done = _run("npm", "install", *_QUIET)
-        if done.returncode != 0:
-            pytest.skip(f"Cornerstone3D cannot be installed here: {done.stderr.strip()[-200:]}")
-        stamp.write_text(wanted)
+    problem = _install()
+    if problem:
+        pytest.skip(f"Cornerstone3D cannot be installed here: {problem}")
     for name in ("page.js", "page.html"):
         shutil.copy(SOURCE / name, INSTALLED)
     built = _run(
@@ -44,6 +38,21 @@ def viewer() -> Path:
     shutil.copy(SOURCE / "page.html", INSTALLED / "site")
     _place_decoders(INSTALLED / "site")
     return INSTALLED / "site"
+
+
+@cache
+def _install() -> str:
+    """Once, by whichever run is the first; why it could not, or nothing."""
+    INSTALLED.mkdir(parents=True, exist_ok=True)
+    wanted = (SOURCE / "package.json").read_text()
+    stamp = INSTALLED / ".installed"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        (INSTALLED / "package.json").write_text(wanted)
+        done = _run("npm", "install", *_QUIET)
+        if done.returncode != 0:
+            return " ".join(done.stderr.splitlines()[:3])
+        stamp.write_text(wanted)
+    return ""
 
 
 def _place_decoders(site: Path) -> None:
