@@ -18,7 +18,14 @@ REPOSITORY = Path(__file__).parents[2]
 SOURCE = REPOSITORY / "tests" / "integration" / "viewer"
 INSTALLED = REPOSITORY / "build" / "viewer"
 _WORKER = "node_modules/@cornerstonejs/dicom-image-loader/dist/esm/decodeImageFrameWorker.js"
-_QUIET = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--fetch-retries=0", "--loglevel=error")
+_QUIET = (
+    "--ignore-scripts",
+    "--no-audit",
+    "--no-fund",
+    "--no-package-lock",
+    "--fetch-retries=0",
+    "--fetch-timeout=20000",
+)
 
 
 def viewer() -> Path:
