@@ -16,8 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
+from service.batch.layout import BIDS_NAME, OVERVIEW_NAME, SUMMARY_NAME
 from service.cases import CaseOutcome
 from service.config import load_config
+from service.errors import UsageError
 
 if TYPE_CHECKING:
     from service.batch.cases import BatchCase
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     _Row = tuple[BatchCase, Json, bool]
 
 _EXIT_REFUSED, _EXIT_FAILED, _EXIT_INTERRUPTED = 3, 1, 130
-_SUMMARY, _OVERVIEW = "summary.csv", "overview.html"
 _STYLES = {"predicted": "green", "refused": "yellow", "failed": "red"}
 
 
@@ -47,6 +48,9 @@ def convert(
     injection_time: Annotated[
         str | None, typer.Option(help="ISO 8601, local unless it has an offset; for the one patient in the sources.")
     ] = None,
+    bids: Annotated[
+        bool, typer.Option("--bids", help="Also write DIR/bids, a BIDS derivatives dataset (NIfTI), DIR being --out.")
+    ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Cases at a time; each takes 2-4 GB of memory.")] = 1,
     config: Annotated[Path | None, typer.Option(help="TOML file; without it the embedded defaults.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the reports instead of a table.")] = False,
@@ -73,10 +77,13 @@ def convert(
     try:
         with _progress(console) as progress:
             reading = progress.add_task("reading headers", total=None)
-            plan = plan_batch(choice, loaded, out=out, model=model, on_file=lambda: progress.advance(reading))
+            plan = plan_batch(
+                choice, loaded, out=out, model=model, bids=bids, on_file=lambda: progress.advance(reading)
+            )
             progress.update(reading, total=plan.files, completed=plan.files)
             converting = progress.add_task("converting", total=len(plan.cases))
             with claimed(out):
+                _describe_dataset(plan)
                 try:
                     for row in run_batch(plan.cases, plan.request, plan.make_converter, jobs=jobs):
                         rows.append(row)
@@ -86,8 +93,9 @@ def convert(
                             with suppress(OSError):  # what is wrong with the folder is said at the end
                                 _write_overview(rows, plan)
                 finally:
-                    write_summary([(case, report) for case, report, _ in rows], out / _SUMMARY)
+                    write_summary([(case, report) for case, report, _ in rows], out / SUMMARY_NAME)
                     _write_overview(rows, plan)
+                    _describe_dataset(plan)
     except KeyboardInterrupt:
         console.print(f"interrupted after {len(rows)} cases; the same command goes on from there", highlight=False)
         raise typer.Exit(_EXIT_INTERRUPTED) from None
@@ -103,6 +111,20 @@ def _write_overview(rows: list[_Row], plan: Plan) -> None:
     from service.batch.overview import write_overview
 
     write_overview([(case, report) for case, report, _ in rows], plan.request, planned=len(plan.cases))
+
+
+def _describe_dataset(plan: Plan) -> None:
+    """Before the first case, so that a folder that cannot be written is told at once, and after the last."""
+    from service.batch.bids.dataset import describe_dataset
+
+    if plan.request.bids is None:
+        return
+    try:
+        describe_dataset(plan.request.bids, plan.request.software_version)
+    except OSError as fault:
+        raise UsageError(
+            f"--bids: {plan.request.bids.root}: {fault.strerror}; accepted: a folder that can be written"
+        ) from fault
 
 
 def _progress(console: Console) -> Progress:
@@ -158,8 +180,13 @@ def _summarise(rows: list[_Row], plan: Plan, out: Path) -> None:
     kept = sum(kept for _, _, kept in rows)
     earlier = f"; {kept} of them from an earlier run" if kept else ""
     console.print(f"{len(rows)} cases: {said}{earlier}. {plan.passed_over}", markup=False, highlight=False)
-    made = f"{out / _SUMMARY}, {out / _OVERVIEW} (open it in a browser)"
+    made = f"{out / SUMMARY_NAME}, {out / OVERVIEW_NAME} (open it in a browser)"
     console.print(f"Results: {out}/<case>/, {made}", markup=False, highlight=False)
+    if plan.request.bids is not None:
+        console.print(f"BIDS dataset: {out / BIDS_NAME}", markup=False, highlight=False)
+    elif (out / BIDS_NAME).is_dir():
+        left = "is of an earlier run and was left as it is; --bids brings it up to date"
+        console.print(f"{out / BIDS_NAME} {left}", markup=False, highlight=False)
     trained = "Predicted images are from a model trained on SIMULATED tracer. " if plan.simulated_training else ""
     console.print(f"{trained}Research use, not for diagnosis.", markup=False, highlight=False)
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 from service import __version__
 from service.app import utc_now
+from service.batch.bids.target import plan_target
 from service.batch.cases import (
     BatchCase,
     DicomCase,
@@ -30,6 +31,7 @@ from service.batch.cases import (
 )
 from service.batch.convert_case import BatchRequest
 from service.batch.index import Index, build_index
+from service.batch.layout import BIDS_NAME
 from service.batch.run import MakeConverter
 from service.batch.sources import FileSource, find_files
 from service.batch.table import TableRow, read_table
@@ -83,14 +85,26 @@ class Plan:
 
 
 def plan_batch(
-    choice: Choice, config: Config, *, out: Path, model: str | None, on_file: Callable[[], None] = lambda: None
+    choice: Choice,
+    config: Config,
+    *,
+    out: Path,
+    model: str | None,
+    bids: bool = False,
+    on_file: Callable[[], None] = lambda: None,
 ) -> Plan:
     """Read all headers and pair what belongs together.
+
+    Parameters
+    ----------
+    bids
+        Whether to write a BIDS dataset as well.
 
     Raises
     ------
     UsageError
-        The choice contradicts itself, names something that is not there, or nothing of use was found.
+        The choice contradicts itself, names something that is not there, nothing of use was found, or the cases
+        cannot be told apart in a BIDS dataset.
     ModelError
         The configured model is not there, or not usable.
     """
@@ -117,9 +131,10 @@ def plan_batch(
         cases, seen = _from_sources(choice, config, on_file)
     if not cases:
         raise UsageError(f"no pair of series was found: {seen.sentence()}")
+    once = _once(cases)
     return Plan(
-        cases=_once(cases),
-        request=request,
+        cases=once,
+        request=replace(request, bids=plan_target(out / BIDS_NAME, once)) if bids else request,
         make_converter=partial(_ready_converter, config, model),
         simulated_training=manifest.simulated_training,
         files=seen.files,

@@ -13,6 +13,8 @@ from typing import Any
 
 import structlog
 
+from service.batch.bids.case_files import clear_case, is_complete, write_case
+from service.batch.bids.target import BidsTarget
 from service.batch.cases import BatchCase, DicomCase, NiftiCase, RefusedCase, notes_of
 from service.batch.nifti import read_nifti, write_nifti
 from service.cases import CaseOutcome
@@ -38,12 +40,15 @@ class BatchRequest:
         Names model, version and settings; a folder made under others is made anew.
     now
         Aware; dates the objects.
+    bids
+        The BIDS dataset to write as well; one that is there and not asked for stays as it is.
     """
 
     out: Path
     settings: str
     software_version: str
     now: datetime
+    bids: BidsTarget | None = None
 
 
 def request_key(case: BatchCase, request: BatchRequest) -> str:
@@ -62,12 +67,13 @@ def request_key(case: BatchCase, request: BatchRequest) -> str:
 
 
 def finished_report(case: BatchCase, request: BatchRequest) -> Json | None:
-    """The report of an earlier run for the same request, unless that run failed or its outputs are gone."""
+    """The report of an earlier run for the same request, unless that run failed or some of what is wanted is gone."""
     directory = request.out / case.case_id
     try:
         report: Json = json.loads((directory / REPORT_NAME).read_text(encoding="utf-8"))
         same = report["request"] == request_key(case, request) and report["outcome"] != CaseOutcome.FAILED.value
         whole = all((directory / name).is_file() for name in report["outputs"])
+        whole = whole and (request.bids is None or is_complete(request.bids, case, report))
     except (OSError, ValueError, LookupError, TypeError):  # none yet, or not one of ours
         return None
     return report if same and whole else None
@@ -77,10 +83,13 @@ def convert_case(case: DicomCase | NiftiCase, request: BatchRequest, converter: 
     """Convert and write ``<out>/<case id>/``; the report. Nothing that happens to one case ends the batch."""
     directory = request.out / case.case_id
     try:
-        _clear(directory)
+        _clear(directory, case, request)
         directory.mkdir(parents=True, exist_ok=True)
         conversion, outputs = _convert(case, request, converter, directory)
-        conversion = replace(conversion, report={**conversion.report, "request": request_key(case, request)})
+        report = {**conversion.report, "request": request_key(case, request)}
+        if request.bids is not None:
+            report["bids"] = write_case(request.bids, case, report, conversion.course)
+        conversion = replace(conversion, report=report)
         return write_result(conversion, directory, further=outputs).report
     except InputRefused as refusal:
         outcome, reasons = CaseOutcome.REFUSED, refusal.reasons
@@ -128,7 +137,9 @@ def write_bare(case: BatchCase, request: BatchRequest, outcome: CaseOutcome, rea
     }
     directory = request.out / case.case_id
     try:
-        _clear(directory)
+        _clear(directory, case, request)
+        if request.bids is not None:
+            report["bids"] = write_case(request.bids, case, report, None)
         write_report(report, directory)
     except OSError as fault:
         # The summary still has it, and without a file the next run takes the case up again.
@@ -186,7 +197,7 @@ def _facts(volume: Volume) -> SeriesFacts:
     return SeriesFacts(series_instance_uid="", study_instance_uid="", acquired_at=None, instances=len(volume.array))
 
 
-def _clear(directory: Path) -> None:
+def _clear(directory: Path, case: BatchCase, request: BatchRequest) -> None:
     """Remove what an earlier run made, the report first: without it the folder counts as unfinished."""
     for name in (REPORT_NAME, PREVIEW_NAME, PAGE_NAME):
         (directory / name).unlink(missing_ok=True)
@@ -196,6 +207,8 @@ def _clear(directory: Path) -> None:
     for folder in RESULT_FOLDERS:
         if (directory / folder).exists():
             shutil.rmtree(directory / folder)
+    if request.bids is not None:
+        clear_case(request.bids, case)
 
 
 def _file_stamp(path: Path) -> Sequence[object]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import nibabel
 import numpy as np
@@ -26,7 +28,11 @@ _MOST_VOXELS = LIMITS["MATRIX_TOO_LARGE"].highest
 _MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}  # unknown is taken as mm, as every program does
 _DAMAGE = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
 _TRAILING_BYTES = 2**24
-_DESCRIPTION = b"PREDICTED 24 h, not acquired (csf24)"  # the header field holds 79 bytes
+_DESCRIPTION = "PREDICTED 24 h, not acquired (csf24)"
+_OURS = re.compile(rb"PREDICTED .*\(csf24\)")
+
+NiftiSpace = Literal["scanner", "aligned"]
+"""What qform and sform say that their coordinates are: the scanner's, or those of another image."""
 
 
 def is_nifti(path: Path) -> bool:
@@ -40,8 +46,9 @@ def read_nifti(source: FileSource) -> Volume:
     Raises
     ------
     InputRefused
-        FILE_UNREADABLE, NOT_A_VOLUME (not 3D, or not of real numbers), MISSING_GEOMETRY (neither qform nor sform
-        is set), GEOMETRY_CONTRADICTORY (both are, and differ), SHEARED_GRID, MATRIX_TOO_LARGE.
+        FILE_UNREADABLE, NOT_A_T1_HEAD_SERIES (csf24 wrote it), NOT_A_VOLUME (not 3D, or not of real numbers),
+        MISSING_GEOMETRY (neither qform nor sform is set), GEOMETRY_CONTRADICTORY (both are, and differ), SHEARED_GRID,
+        MATRIX_TOO_LARGE.
     """
     try:
         content = source.read()
@@ -49,6 +56,7 @@ def read_nifti(source: FileSource) -> Volume:
         # Through a stream, only as much is inflated as the header asks for; a few kilobytes may hold terabytes.
         stream = gzip.GzipFile(fileobj=BytesIO(content)) if packed else BytesIO(content)
         image = nibabel.Nifti1Image.from_stream(stream)
+        _check_acquired(image)
         shape = _shape_of(image)
         affine = _affine_of(image)
         values = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
@@ -59,18 +67,32 @@ def read_nifti(source: FileSource) -> Volume:
     return Volume(values.transpose(2, 1, 0), _grid(_TO_LPS @ affine, shape))
 
 
-def write_nifti(volume: Volume, path: Path) -> None:
-    """``.nii.gz`` float32, marked as predicted in its description; appears whole or not at all."""
+def write_nifti(volume: Volume, path: Path, *, description: str = _DESCRIPTION, space: NiftiSpace = "aligned") -> None:
+    """``.nii.gz`` float32; the same volume gives the same bytes; appears whole or not at all.
+
+    Parameters
+    ----------
+    description
+        ``PREDICTED ..., not acquired (csf24)`` in at most 79 bytes, as the header's field ``descrip`` holds;
+        `read_nifti` refuses what says so.
+    space
+        ``aligned`` for the grid of a NIfTI file, which may be in any space.
+    """
     affine = _TO_LPS @ volume.grid.affine
     image = nibabel.Nifti1Image(volume.array.transpose(2, 1, 0), affine)
-    # Both, since programs differ in which one they believe; "aligned", as the input may be in any space.
-    image.set_sform(affine, code="aligned")
-    image.set_qform(affine, code="aligned")
-    image.header["descrip"] = _DESCRIPTION
+    image.set_sform(affine, code=space)  # both, since programs differ in which one they believe
+    image.set_qform(affine, code=space)
+    image.header["descrip"] = description.encode()
     image.header.set_xyzt_units("mm")
     draft = path.with_name(f".{path.name}")
     nibabel.save(image, draft)
     draft.replace(path)
+
+
+def _check_acquired(image: nibabel.Nifti1Image) -> None:
+    """A prediction among the sources, as a table may name by mistake, is never predicted from."""
+    if _OURS.match(image.header["descrip"].item()):
+        raise _refusal("NOT_A_T1_HEAD_SERIES", "the header says that csf24 predicted the image; it is no scan")
 
 
 def _shape_of(image: nibabel.Nifti1Image) -> tuple[int, ...]:

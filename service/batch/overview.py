@@ -14,11 +14,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from service.batch.cases import BatchCase, notes_of
 from service.batch.convert_case import BatchRequest
+from service.batch.layout import OVERVIEW_NAME
 from service.cases import CaseOutcome
 from service.report import Json, grade_text
 from service.result_files import PAGE_NAME, PREVIEW_NAME
 
-OVERVIEW_NAME = "overview.html"
 _ORDER = (CaseOutcome.FAILED, CaseOutcome.REFUSED, CaseOutcome.PREDICTED)
 """What somebody has to look at comes first."""
 _NOTHING = "–"

@@ -16,12 +16,12 @@ from datetime import datetime
 from pathlib import Path
 
 from service.batch.csv_lines import read_lines
+from service.batch.layout import RESERVED_NAMES
 from service.batch.nifti import is_nifti
 from service.errors import UsageError
 
 _REQUIRED = ("baseline", "delayed")
 _OPTIONAL = ("case", "injection_time", "hours_after_injection")
-_RESERVED = frozenset({"summary.csv", "overview.html"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -98,8 +98,8 @@ def _faults(columns: list[str], cells: list[str], folder: Path) -> Iterator[str]
     kinds = {is_nifti(Path(values[name])) for name in _REQUIRED if values[name]}
     if len(kinds) > 1:
         yield "one of the two is NIfTI and the other is not; accepted: both of one kind"
-    if values["case"] and (not _NAME.fullmatch(values["case"]) or values["case"].lower() in _RESERVED):
-        accepted = f"1 to 64 letters, digits, '.', '_' or '-', not {' or '.join(sorted(_RESERVED))}"
+    if values["case"] and (not _NAME.fullmatch(values["case"]) or values["case"].lower() in RESERVED_NAMES):
+        accepted = f"1 to 64 letters, digits, '.', '_' or '-', not {' or '.join(sorted(RESERVED_NAMES))}"
         yield f"case: found {values['case']!r}; accepted: {accepted}"
     yield from _injection_faults(values["injection_time"], kinds)
     yield from _hours_faults(values["hours_after_injection"], kinds)

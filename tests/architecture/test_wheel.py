@@ -22,6 +22,7 @@ def test_the_wheel_carries_models_patient_pages_and_migrations(tmp_path: Path) -
     models = {path.relative_to(REPOSITORY / "onnx_models") for path in REPOSITORY.glob("onnx_models/*/*")}
     assert {f"service/_models/{name}" for name in models} <= names
     assert {
+        "service/batch/templates/bids_readme.txt",
         "service/batch/templates/overview.html",
         "service/demo_patient/simulated-patient.zip",
         "service/monitoring/templates/status.html",

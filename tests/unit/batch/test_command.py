@@ -329,3 +329,42 @@ def test_a_nifti_file_that_is_none_refuses_its_row_only(convert: Run, tmp_path: 
         "a": "FILE_UNREADABLE",
         "b": "",
     }
+
+
+def test_a_bids_dataset_is_made_when_asked_for_and_named(convert: Run, tmp_path: Path) -> None:
+    write(small_delayed("P2"), tmp_path / "src")
+    status, out, _ = convert("src", "--out", "results", "--bids")
+    (line,) = summary(tmp_path / "results")
+    assert (status, "BIDS dataset: results/bids" in out) == (3, True)
+    table = (tmp_path / "results/bids/participants.tsv").read_text()
+    assert f"sub-{line['case_id']}\t1\trefused\tBASELINE_MISSING\t" in table
+    assert "results/bids" not in convert("src", "--out", "others")[1]
+    assert not (tmp_path / "others/bids").exists()
+
+
+def test_a_bids_dataset_that_was_not_asked_for_again_is_said_to_be_left(convert: Run, tmp_path: Path) -> None:
+    write(small_delayed("P2"), tmp_path / "src")
+    convert("src", "--out", "results", "--bids")
+    _, out, _ = convert("src", "--out", "results")
+    assert "results/bids is of an earlier run and was left as it is; --bids brings it up to date" in out
+
+
+def test_names_that_give_one_bids_label_end_the_run_before_it_begins(convert: Run, tmp_path: Path) -> None:
+    for name in ("b.nii", "d.nii"):
+        nibabel.save(nibabel.Nifti1Image(np.zeros((2, 3, 4), dtype="<i2"), np.eye(4)), tmp_path / name)
+    (tmp_path / "pairs.csv").write_text("baseline,delayed,case\nb.nii,d.nii,p-1\nb.nii,d.nii,p_1\n")
+    status, _, said = convert("--manifest", "pairs.csv", "--out", "results", "--bids")
+    assert (status, "p-1, p_1: would all be sub-p1" in said) == (2, True)
+    assert not (tmp_path / "results").exists()
+    assert convert("--manifest", "pairs.csv", "--out", "results")[0] == 3
+
+
+def test_a_bids_dataset_that_cannot_be_written_is_told_before_anything_is_converted(
+    convert: Run, tmp_path: Path
+) -> None:
+    small_pair(tmp_path / "src")
+    (tmp_path / "results/bids/README").mkdir(parents=True)
+    (tmp_path / "results/bids/dataset_description.json").write_text('{"GeneratedBy": [{"Name": "csf24"}]}')
+    status, _, said = convert("src", "--out", "results", "--bids")
+    assert (status, "--bids: results/bids: Is a directory; accepted: a folder that can be written" in said) == (2, True)
+    assert conversions(tmp_path / "journal") == []

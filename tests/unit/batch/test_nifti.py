@@ -289,6 +289,14 @@ def test_a_bomb_is_refused_without_being_inflated(tmp_path: Path) -> None:
     assert peak < len(bomb) + 60_000_000
 
 
+@pytest.mark.parametrize("description", ["PREDICTED 24 h, not acquired (csf24)", "PREDICTED increase, lower (csf24)"])
+def test_what_we_predicted_is_never_predicted_from(tmp_path: Path, description: str) -> None:
+    write_nifti(ramp_volume(), tmp_path / "a.nii.gz", description=description)
+    with pytest.raises(InputRefused) as refused:
+        read_nifti(FileSource(path=tmp_path / "a.nii.gz"))
+    assert refused.value.reasons[0].code == "NOT_A_T1_HEAD_SERIES"
+
+
 def test_a_nifti_file_is_known_by_its_name() -> None:
     assert all(is_nifti(Path(name)) for name in ("a.nii", "a.nii.gz", "b/A.NII.GZ"))
     assert not any(is_nifti(Path(name)) for name in ("a.dcm", "nii", "a.nii.zip", "folder"))
@@ -296,7 +304,7 @@ def test_a_nifti_file_is_known_by_its_name() -> None:
 
 def test_a_grid_of_our_own_comes_back_the_same(tmp_path: Path) -> None:
     volume = ramp_volume("oblique")
-    write_nifti(volume, tmp_path / "a.nii.gz")
+    write_nifti(volume, tmp_path / "a.nii.gz", description="as if it were a scan")
     back = read_nifti(FileSource(path=tmp_path / "a.nii.gz"))
     assert isinstance(back.grid, Grid)
     assert back.grid.same_as(volume.grid)

@@ -137,7 +137,9 @@ def test_all_faults_are_listed_at_once_with_their_lines(folder: Path) -> None:
         assert part in text, part
 
 
-@pytest.mark.parametrize("case", [".hidden", "a b", "summary.csv", "Summary.CSV", "overview.html", "x" * 65, "é"])
+@pytest.mark.parametrize(
+    "case", [".hidden", "a b", "summary.csv", "Summary.CSV", "overview.html", "bids", "BIDS", "x" * 65, "é"]
+)
 def test_a_case_name_must_do_as_a_folder(folder: Path, case: str) -> None:
     (fault,) = faults(folder, f"baseline,delayed,case\nbefore,after,{case}\n")
     assert fault.startswith("line 2: case: found")

@@ -1,0 +1,1 @@
+"""The results of a batch as a BIDS derivatives dataset: labels, a case's files, and what describes the whole."""
