@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_FAT_ERROR = 0.08  # of the orbital-fat reference, per time point
+_FAT_ERROR = 0.08  # of the orbital-fat reference, alike at all times: the same fat, measured the same way
+_FAT_DRIFT = 0.03  # of a later one against the baseline's; in simulated patients 1.3 % (standard deviation)
 _BIAS = 0.08  # spread of the logarithm of the smooth residual field
 _NOISE = 0.015  # fat units
 
@@ -26,12 +27,13 @@ def augment(tensor: Tensor, target: Tensor, weight: Tensor, per_time: int) -> tu
     n, spatial = tensor.shape[0], tensor.ndim - 2
     ones = [1] * (spatial + 1)
     before, *later = torch.split(tensor, per_time, dim=1)
-    gain = 1 + _FAT_ERROR * (2 * torch.rand(1 + len(later), n, *ones) - 1)
+    gain = 1 + _FAT_ERROR * (2 * torch.rand(n, *ones) - 1)
+    drift = 1 + _FAT_DRIFT * (2 * torch.rand(len(later), n, *ones) - 1)
     field = _field(before)
     jitter = [1 + 0.25 * (_field(before) - 1) for _ in later]
-    target = target * gain[0] * field
-    scaled = [after * g * field * j for after, g, j in zip(later, gain[1:], jitter, strict=True)]
-    tensor = torch.cat([before * gain[0] * field, *scaled], dim=1)
+    target = target * gain * field
+    scaled = [after * gain * d * field * j for after, d, j in zip(later, drift, jitter, strict=True)]
+    tensor = torch.cat([before * gain * field, *scaled], dim=1)
     tensor = (tensor + _NOISE * torch.rand(n, *ones) * torch.randn_like(tensor)).clamp(0, 2)
     if spatial == 3 and torch.rand(()) < 0.5:  # left-right: only whole heads look alike mirrored
         tensor, target, weight = (v.flip(-1) for v in (tensor, target, weight))
