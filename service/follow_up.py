@@ -6,10 +6,13 @@ What was sent bears a banner and is rounded, so that it is no measure; the same 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service.dicom.headers import parse_header
+from service.dicom.matches import obstacles_of
+from service.dicom.pair_check import check_pair
 from service.dicom.policy import PairingPolicy
+from service.dicom.records import SeriesSummary
 from service.dicom.summaries import summarise
 from service.dicom.volumes import read_series_from_bytes
 from service.errors import InputRefused, Reason
@@ -31,12 +34,15 @@ class FollowUpJudgement:
         Manufacturer, model and device serial number of the later scan: by it errors are told apart over time.
     model
         Name and version.
+    hours
+        From the injection, as it is known now, to the later scan; None when it is not known.
     """
 
     agreement: Agreement
     scanner: str
     model: str
     simulated_patient: bool
+    hours: float | None = None
 
 
 class FollowUpJudge:
@@ -59,7 +65,8 @@ class FollowUpJudge:
         Raises
         ------
         InputRefused
-            The pair no longer passes, or the later scan fails the checks that a scan of hours later must pass.
+            The pair no longer passes, the later scan is not of the time that is predicted (any more), or it fails the
+            checks that a scan of hours later must pass.
         ModelError
             The model failed.
         """
@@ -72,6 +79,7 @@ class FollowUpJudge:
         by_fat_alone(course.reference)
         restored = predict(found, self._predictor, course)
         summary = summarise([parse_header(content) for content in follow_up])
+        hours = self._still_due(pair, summary)
         later = read_series_from_bytes(follow_up, summary)
         acquired = examine_later(found.baseline, later.volume, found.anatomy, Examination(clock=self._clock))
         header, manifest = summary.header, self._predictor.manifest
@@ -83,7 +91,19 @@ class FollowUpJudge:
             scanner=" ".join(part for part in named if part) or "not stated",
             model=f"{manifest.name} {manifest.version}",
             simulated_patient=received.simulated,
+            hours=hours,
         )
+
+    def _still_due(self, pair: DicomPair, later: SeriesSummary) -> float | None:
+        """Hours after the injection as it is known now, which a person may have corrected since the scan was noted."""
+        if self._policy.follow_up is None:
+            return None
+        then = replace(self._policy, delayed=self._policy.follow_up)
+        baseline = summarise([parse_header(content) for content in pair.baseline])
+        check = check_pair(baseline, later, injection_time=pair.injection_time, policy=then)
+        if obstacles := obstacles_of(check):
+            raise InputRefused(*obstacles)
+        return check.hours_after_injection
 
 
 def by_fat_alone(reference: SignalReference | None) -> None:

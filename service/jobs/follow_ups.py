@@ -73,9 +73,11 @@ class FollowUps:
 
     def _keep(self, case: Case, due: FollowUp, judgement: FollowUpJudgement) -> None:
         figures = figures_of(judgement)
+        hours = due.hours if judgement.hours is None else judgement.hours
         self._ledger.follow_ups.judged(
             case.case_id,
             case.revision,
+            hours=hours,
             scanner=judgement.scanner,
             model=judgement.model,
             figures=figures,
@@ -83,7 +85,7 @@ class FollowUps:
         )
         fluid = judgement.agreement.regions.get("fluid")
         error = f"mean error in fluid {fluid.error:.3f} fat units" if fluid else "no fluid to compare"
-        self._note(case, f"compared with the scan acquired {due.hours:.1f} h after the injection: {error}")
+        self._note(case, f"compared with the scan acquired {hours:.1f} h after the injection: {error}")
 
     def _give_up(self, case: Case, why: str) -> None:
         reason = Reason(code="COMPARISON_FAILED", message=f"The comparison with the acquired 24 h scan failed: {why}")

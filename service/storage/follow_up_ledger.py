@@ -131,13 +131,16 @@ class FollowUpLedger:
         fewer = update(table).where(table.c.case_id == case_id, table.c.attempts > 0)
         writing(self._engine, lambda connection: connection.execute(fewer.values(attempts=table.c.attempts - 1)))
 
-    def judged(self, case_id: str, revision: int, *, scanner: str, model: str, figures: Figures, now: datetime) -> None:
-        """Keep what was measured."""
+    def judged(
+        self, case_id: str, revision: int, *, hours: float, scanner: str, model: str, figures: Figures, now: datetime
+    ) -> None:
+        """Keep what was measured, and how long after the injection."""
         self._end(
             case_id,
             FollowUpState.JUDGED,
             now,
             revision=revision,
+            hours=hours,
             scanner=scanner[:128],
             model=model[:128],
             figures=json.dumps(figures),
@@ -171,7 +174,7 @@ class FollowUpLedger:
     ) -> None:
         self._end(case_id, state, now, revision=revision, reasons=reasons_to_json(reasons), figures="{}")
 
-    def _end(self, case_id: str, state: FollowUpState, now: datetime, **values: int | str) -> None:
+    def _end(self, case_id: str, state: FollowUpState, now: datetime, **values: float | str) -> None:
         table = schema.follow_ups
         ended = {"state": state.value, "judged_at": now, "attempts": 0}
         change = update(table).where(table.c.case_id == case_id).values(**ended, **values)

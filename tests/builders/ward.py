@@ -197,7 +197,7 @@ class Ward:
         self.ledger.follow_ups.want(case_id, make_uid(case_id), hours=24.0, instances=1, now=self.now)
         figures = {"regions": {"fluid": region}, "coverage": 0.9, "simulated_patient": True}
         self.ledger.follow_ups.judged(
-            case_id, 1, scanner="SIMULATOR", model="volume3d 0.1.0", figures=figures, now=self.now
+            case_id, 1, hours=24.0, scanner="SIMULATOR", model="volume3d 0.1.0", figures=figures, now=self.now
         )
 
     def pair_up(self) -> None:

@@ -19,7 +19,7 @@ def case(ledger: Ledger) -> str:
 
 def judge(ledger: Ledger, revision: int = 1) -> None:
     ledger.follow_ups.begin(CASE)
-    ledger.follow_ups.judged(CASE, revision, scanner="S", model="m 1", figures=FIGURES, now=MUCH_LATER)
+    ledger.follow_ups.judged(CASE, revision, hours=24.0, scanner="S", model="m 1", figures=FIGURES, now=MUCH_LATER)
 
 
 def test_it_is_due_once_nothing_more_of_the_scan_comes(ledger: Ledger, case: str) -> None:
