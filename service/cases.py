@@ -29,7 +29,7 @@ class CaseState(StrEnum):
     held -> queued | discarded; queued -> running; running -> sending | refused | failed;
     refused -> done after its refusal notice is delivered; sending -> done;
     failed -> queued (retry) | discarded; anything not done -> discarded; done -> queued, as a new revision, when its
-    series have grown or a person corrects it.
+    series have grown or a person corrects it. One that pairing itself discarded counts as held when it is wanted again.
     """
 
     HELD = "held"  # a person must decide or supply something; reasons say what
@@ -38,7 +38,7 @@ class CaseState(StrEnum):
     SENDING = "sending"  # result (or refusal notice) is on disk and being delivered
     DONE = "done"  # delivered and confirmed by every destination
     FAILED = "failed"  # a fault of ours or a peer's; red on the page, retried or waiting for a person
-    DISCARDED = "discarded"  # a person closed it
+    DISCARDED = "discarded"  # closed: by a person, or by pairing that has come to decide otherwise
 
 
 class CaseOutcome(StrEnum):
@@ -67,6 +67,8 @@ class Case:
         Instances confirmed at the destinations / to be delivered.
     replaces
         How many results of earlier revisions the destinations hold: what is made now says that it replaces them.
+    superseded
+        Discarded by pairing, which may come to want it again; what a person discarded stays so.
     """
 
     case_id: str
@@ -84,6 +86,7 @@ class Case:
     created_at: datetime
     updated_at: datetime
     replaces: int = 0
+    superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -122,7 +122,8 @@ class Assembler:
         if due:
             self._looks[patient_key] = _Look(arrivals=arrivals, due=min(due))
         else:
-            self._close_superseded(patient_key, touched, now)
+            # Held cases that pairing no longer asks for, e.g. when the missing series has come.
+            self._ledger.cases.supersede(patient_key, keep=[case.case_id for case in touched], now=now)
             self._ledger.instances.settle(rows)
         return touched
 
@@ -235,13 +236,6 @@ class Assembler:
             reasons=held.reasons,
             now=now,
         )
-
-    def _close_superseded(self, patient_key: str, standing: Sequence[Case], now: datetime) -> None:
-        """Close held cases that pairing no longer asks for, e.g. when the missing series has come."""
-        keep = {case.case_id for case in standing}
-        for case in self._ledger.cases.held_of_patient(patient_key):
-            if case.case_id not in keep:
-                self._ledger.cases.discard(case.case_id, now=now, text="superseded: pairing now decides otherwise")
 
     def _grew(self, case: Case) -> bool:
         """Whether images came that its conversion did not have."""

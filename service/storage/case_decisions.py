@@ -1,7 +1,8 @@
-"""What a person decides about a case, within a transaction: release it with what it lacked, have it converted anew."""
+"""What is decided about a case, within a transaction: release it with what it lacked, convert it anew, supersede it."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -27,9 +28,12 @@ class Supplied:
 
 
 def release_held(connection: Connection, case_id: str, supplied: Supplied, now: datetime, text: str) -> Case:
-    """Queue a held case; when another pair was chosen, that pair's case is queued and the held one closed."""
+    """Queue a held case; when another pair was chosen, that pair's case is queued and the held one closed.
+
+    One that pairing had closed, the case itself or that of the chosen pair, is taken as held.
+    """
     held = case_rows.get(connection, case_id, for_update=True)
-    if held.state is not _S.HELD:
+    if not case_rows.may_be_queued(held):
         raise IllegalTransition(case_id, held.state, _S.QUEUED)
     baseline = supplied.baseline_series_uid or held.baseline_series_uid
     delayed = supplied.delayed_series_uid or held.delayed_series_uid
@@ -46,14 +50,15 @@ def release_held(connection: Connection, case_id: str, supplied: Supplied, now: 
         if supplied.hours_after_injection is not None
         else held.hours_after_injection,
         "reasons": "[]",
+        "superseded": False,
         "updated_at": now,
     }
-    existing = case_rows.find(connection, target)
+    existing = case_rows.find(connection, target, for_update=True)
     if existing is None:
         key = connection.scalar(select(schema.cases.c.patient_key).where(schema.cases.c.case_id == case_id))
         fixed = {"outcome": None, "revision": 1, "attempts": 0, "retrying": False, "created_at": now}
         connection.execute(insert(schema.cases).values(case_id=target, patient_key=key, **fixed, **values))
-    elif existing.state is _S.HELD:
+    elif case_rows.may_be_queued(existing):
         connection.execute(update(schema.cases).where(schema.cases.c.case_id == target).values(**values))
     else:
         raise IllegalTransition(target, existing.state, _S.QUEUED)
@@ -82,3 +87,14 @@ def queue_anew(connection: Connection, case_id: str, now: datetime, text: str, *
     connection.execute(update(schema.cases).where(schema.cases.c.case_id == case_id).values(**values))
     case_rows.note(connection, case_id, now, _S.QUEUED.value, text)
     return case_rows.get(connection, case_id)
+
+
+def supersede_held(connection: Connection, patient_key: str, keep: Collection[str], now: datetime) -> None:
+    """Close a patient's held cases but those to keep; what a person has released meanwhile is let alone."""
+    table = schema.cases
+    query = select(table.c.case_id).where(
+        table.c.patient_key == patient_key, table.c.state == _S.HELD.value, table.c.case_id.not_in(keep)
+    )
+    for case_id in connection.scalars(query.order_by(table.c.case_id).with_for_update()).all():
+        text = "superseded: pairing now decides otherwise"
+        case_rows.close(connection, case_id, now, text, superseded=True)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, func, insert, select, update
 from service.cases import Case, CaseEvent, CaseOutcome, CaseState
 from service.errors import Reason
 from service.storage import case_rows, schema
-from service.storage.case_decisions import Supplied, queue_anew, release_held
+from service.storage.case_decisions import Supplied, queue_anew, release_held, supersede_held
 from service.storage.case_rows import TRANSITIONS, UNFINISHED, IllegalTransition
 from service.storage.database import reading, writing
 
@@ -41,7 +41,8 @@ class CaseLedger:
         """Open a case queued or held, or return the one there is.
 
         An existing case is changed only while it is held: its reasons follow, and it becomes
-        queued when it is opened as queued. Pairing may therefore be repeated at will.
+        queued when it is opened as queued. Pairing may therefore be repeated at will. One that
+        pairing had superseded is opened again; one that a person discarded is not.
 
         Parameters
         ----------
@@ -58,11 +59,12 @@ class CaseLedger:
             "injection_time": injection_time.isoformat() if injection_time else "",
             "hours_after_injection": hours_after_injection,
             "reasons": case_rows.reasons_to_json(reasons),
+            "superseded": False,
             "updated_at": now,
         }
 
         def work(connection: Connection) -> Case:
-            found = case_rows.find(connection, case_id)
+            found = case_rows.find(connection, case_id, for_update=True)
             if found is None:
                 connection.execute(
                     insert(schema.cases).values(
@@ -78,7 +80,9 @@ class CaseLedger:
                 )
                 case_rows.link_series(connection, case_id, uids)
                 case_rows.note(connection, case_id, now, state.value, case_rows.reason_text(reasons) or "paired")
-            elif found.state is _S.HELD and (state is _S.QUEUED or found.reasons != tuple(reasons)):
+            elif case_rows.may_be_queued(found) and (
+                found.superseded or state is _S.QUEUED or found.reasons != tuple(reasons)
+            ):
                 connection.execute(update(schema.cases).where(schema.cases.c.case_id == case_id).values(**facts))
                 case_rows.link_series(connection, case_id, uids)
                 case_rows.note(connection, case_id, now, state.value, case_rows.reason_text(reasons) or "paired")
@@ -252,6 +256,10 @@ class CaseLedger:
 
         return writing(self._engine, work)
 
+    def supersede(self, patient_key: str, *, keep: Collection[str], now: datetime) -> None:
+        """Close a patient's held cases but those to keep; `open` and `release` may take them up again."""
+        writing(self._engine, lambda connection: supersede_held(connection, patient_key, keep, now))
+
     def note(self, case_id: str, kind: str, text: str, *, now: datetime) -> None:
         """Add a line to a case's history; `text` has no patient data."""
         writing(self._engine, lambda connection: case_rows.note(connection, case_id, now, kind, text))
@@ -299,13 +307,6 @@ class CaseLedger:
         table = schema.cases
         with reading(self._engine) as connection:
             return bool(connection.scalar(select(table.c.retrying).where(table.c.case_id == case_id)))
-
-    def held_of_patient(self, patient_key: str) -> tuple[Case, ...]:
-        """Held cases under a patient key."""
-        table = schema.cases
-        query = case_rows.select_cases().where(table.c.patient_key == patient_key, table.c.state == _S.HELD.value)
-        with reading(self._engine) as connection:
-            return tuple(case_rows.case_of(row) for row in connection.execute(query).mappings())
 
     def consumers(self, series_uids: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """For each series that is part of a pair in a case (not held, not discarded): the case ids."""

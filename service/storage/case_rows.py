@@ -24,7 +24,7 @@ TRANSITIONS: Mapping[CaseState, frozenset[CaseState]] = {
     # A failed case is red; the queue may still be trying and takes it up where it was.
     _S.FAILED: frozenset({_S.QUEUED, _S.RUNNING, _S.SENDING, _S.DISCARDED}),
     _S.DONE: frozenset({_S.QUEUED}),  # as a new revision, which says that it replaces what was delivered
-    _S.DISCARDED: frozenset(),
+    _S.DISCARDED: frozenset(),  # unless pairing did it, see `may_be_queued`
 }
 """Every move that exists; see `CaseState`."""
 UNFINISHED = (_S.QUEUED, _S.RUNNING, _S.SENDING)
@@ -78,9 +78,14 @@ def get(connection: Connection, case_id: str, *, for_update: bool = False) -> Ca
     return found
 
 
-def close(connection: Connection, case_id: str, now: datetime, text: str) -> None:
-    """Mark a case discarded."""
-    values = {"state": _S.DISCARDED.value, "retrying": False, "updated_at": now}
+def may_be_queued(found: Case) -> bool:
+    """Whether it waits for a person or for pairing: held, or closed by pairing itself."""
+    return found.state is _S.HELD or found.superseded
+
+
+def close(connection: Connection, case_id: str, now: datetime, text: str, *, superseded: bool = False) -> None:
+    """Mark a case discarded; `superseded` when pairing decides so and no person."""
+    values = {"state": _S.DISCARDED.value, "retrying": False, "superseded": superseded, "updated_at": now}
     connection.execute(update(schema.cases).where(schema.cases.c.case_id == case_id).values(**values))
     note(connection, case_id, now, _S.DISCARDED.value, text)
 
@@ -126,4 +131,5 @@ def case_of(row: RowMapping) -> Case:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         replaces=row["replaces"],
+        superseded=row["superseded"],
     )

@@ -111,6 +111,7 @@ cases = Table(
     Column("revision", Integer, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("retrying", Boolean, nullable=False),  # failed, but the queue tries again by itself
+    Column("superseded", Boolean, nullable=False),  # discarded by pairing and not by a person
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
 )

@@ -128,8 +128,8 @@ class Site:
     def cases_of(self, patient: str) -> tuple[Case, ...]:
         """Of everything sent under a Patient ID, as far as it stands."""
         uids = [make_uid(patient, 1, series) for series in (1, 2)]
-        rows = [row for uid in uids if (row := self.ledger.instances.series(uid))]
-        held = {case for row in rows for case in self.ledger.cases.held_of_patient(row.patient_key)}
+        about = {case: self.ledger.cases.series_of(case.case_id) for case in self.ledger.cases.cases(CaseState.HELD)}
+        held = [case for case, series in about.items() if not {*uids}.isdisjoint(series)]
         opened = {case_id for ids in self.ledger.cases.consumers(uids).values() for case_id in ids}
         return (*held, *(self.ledger.cases.case(case_id) for case_id in sorted(opened)))
 

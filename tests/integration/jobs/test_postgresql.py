@@ -15,6 +15,7 @@ from service.storage.database import connect
 from service.storage.instance_ledger import Recorded
 from service.storage.ledger import Ledger
 from tests.builders.kill_rig import KILLED, assert_done_once, prepare, read_log, run, start
+from tests.builders.old_ledger import assert_upgrade_tells_who_closed
 from tests.builders.postgresql import ACCOUNT, postgresql
 from tests.builders.received import NOON, make_header, make_stored, series_uid
 
@@ -57,6 +58,10 @@ def test_the_ledger_is_the_same_on_postgresql(urls: tuple[str, str]) -> None:
     assert ledger.cases.interrupted("c1", now=NOON) == 1
     assert ledger.counts().cases[CaseState.RUNNING] == 1
     ledger.close()
+
+
+def test_an_upgrade_on_postgresql_tells_what_pairing_closed(urls: tuple[str, str]) -> None:
+    assert_upgrade_tells_who_closed(urls[0])
 
 
 def test_a_dead_machine_s_work_is_taken_over_on_postgresql(tmp_path: Path, urls: tuple[str, str]) -> None:

@@ -12,6 +12,7 @@ from service.errors import StorageUnavailable
 from service.storage import schema
 from service.storage.database import connect, migrate
 from service.storage.ledger import Ledger
+from tests.builders.old_ledger import assert_upgrade_tells_who_closed
 from tests.builders.received import make_header, make_stored, series_uid
 
 ROOT = Path(__file__).parents[3]
@@ -52,6 +53,11 @@ def test_migrating_again_keeps_what_is_there(tmp_path: Path) -> None:
     again = Ledger.open(url)
     assert again.counts().instances == 1
     again.close()
+
+
+def test_what_pairing_closed_before_an_upgrade_may_come_back_and_what_a_person_closed_may_not(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.sqlite"
+    assert_upgrade_tells_who_closed(url)
 
 
 def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
