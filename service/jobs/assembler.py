@@ -116,7 +116,7 @@ class Assembler:
                 acted_on = self._act_on(verdict, patient_key, by_uid, now)
                 touched += acted_on
                 # What came while it was in work can only replace its result once there is one.
-                due += [now + _AGAIN for case in acted_on if case.state in _IN_WORK and self._grew(case)]
+                due += [now + _AGAIN for case in acted_on if self._in_work(case) and self._grew(case)]
         # A series pairing has no use for may only be called so once it has ended.
         due += [row.last_received_at + self._quiet for row in rows if row.last_received_at + self._quiet > now]
         if due:
@@ -236,6 +236,11 @@ class Assembler:
             reasons=held.reasons,
             now=now,
         )
+
+    def _in_work(self, case: Case) -> bool:
+        """Whether it may come to be done by itself: also one whose delivery a PACS that is down holds up."""
+        retrying = case.state is CaseState.FAILED and self._ledger.cases.is_retrying(case.case_id)
+        return retrying or case.state in _IN_WORK
 
     def _grew(self, case: Case) -> bool:
         """Whether images came that its conversion did not have."""
