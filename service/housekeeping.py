@@ -86,7 +86,7 @@ class Housekeeping:
     def _follow_injection_file(self, _: datetime) -> None:
         self._held_are_stale |= self._injection_file.changed()
         if self._held_are_stale:
-            self._look_again()
+            self._assembler.look_again()
             self._held_are_stale = False
 
     def _submit_queued(self, now: datetime) -> None:
@@ -103,7 +103,3 @@ class Housekeeping:
             if removed.files or removed.results:
                 _log.info("retention", series=removed.series, files=removed.files, results=removed.results)
             self._swept = now
-
-    def _look_again(self) -> None:
-        """Have pairing look at all that is in no pair yet, since the table of injection times has changed."""
-        self._ledger.instances.unsettle_unpaired()

@@ -93,6 +93,18 @@ class Assembler:
             self._looks = {key: look for key, look in self._looks.items() if key in patients}
         return tuple(touched)
 
+    def look_again(self) -> None:
+        """Look at all that is in no pair yet at the next tick, waiting or not: pairing knows other injection times now.
+
+        Raises
+        ------
+        StorageUnavailable
+            The ledger failed; call it again.
+        """
+        with self._lock:
+            self._ledger.instances.unsettle_unpaired()
+            self._looks.clear()
+
     def _look_at(self, patient_key: str, now: datetime) -> list[Case]:
         rows = self._ledger.instances.series_of_patient(patient_key)
         arrivals = tuple((row.series_uid, row.arrivals) for row in rows)

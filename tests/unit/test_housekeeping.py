@@ -134,6 +134,21 @@ def test_a_held_pair_goes_on_once_the_table_is_given_its_time(site: Site) -> Non
     assert site.waiting() == 1
 
 
+def test_a_patient_that_is_waited_for_is_paired_as_soon_as_a_typo_in_the_table_is_corrected(site: Site) -> None:
+    typo = INJECTION - timedelta(hours=2, minutes=30)
+    site.edit(f"{HEADING}P1,{typo.isoformat()}\n", minute=2)
+    site.receive_pair()
+    for seconds in (0, 30):
+        site.housekeeping.turn(LATER + timedelta(seconds=seconds))
+    (wait,) = site.ledger.waiting.all()
+    assert (site.states(), [reason.code for reason in wait.reasons]) == ([], ["BASELINE_MISSING"])
+    site.edit(HEADING + ROW, minute=3)
+    site.housekeeping.turn(LATER + timedelta(seconds=40))
+    (case,) = site.ledger.cases.cases()
+    assert (case.case_id, case.state, case.hours_after_injection) == (CASE, CaseState.QUEUED, 1.5)
+    assert (site.ledger.waiting.all(), site.waiting()) == ((), 1)
+
+
 def test_a_table_that_was_edited_while_no_service_ran_counts_too(site: Site) -> None:
     hold(site)
     site.edit(HEADING + ROW, minute=2)

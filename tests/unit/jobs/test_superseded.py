@@ -28,13 +28,13 @@ def _held_until_a_row_with_a_typo_is_given_up(site: Site) -> None:
     site.look(soon(seconds=30), soon(seconds=60))
     assert (site.case().state, site.held()) == (CaseState.HELD, ["INJECTION_TIME_MISSING"])
     site.tell(INJECTION - timedelta(hours=2, minutes=30))
-    site.ledger.instances.unsettle_unpaired()
+    site.assembler.look_again()
     site.look(soon(minutes=10), soon(hours=48, minutes=1))
 
 
 def _correct_the_row(site: Site) -> None:
     site.tell(INJECTION)
-    site.ledger.instances.unsettle_unpaired()
+    site.assembler.look_again()
     site.look(soon(hours=48, minutes=2), soon(hours=48, minutes=3))
 
 
@@ -50,7 +50,7 @@ def test_a_pair_that_a_wrong_row_of_the_table_closed_goes_on_when_the_row_is_cor
 def test_a_pair_that_pairing_closed_is_held_again_when_it_is_doubtful_again(site: Site) -> None:
     _held_until_a_row_with_a_typo_is_given_up(site)
     site.tell(None)
-    site.ledger.instances.unsettle_unpaired()
+    site.assembler.look_again()
     site.look(soon(hours=48, minutes=2), soon(hours=48, minutes=3))
     assert (site.case().state, site.held()) == (CaseState.HELD, ["INJECTION_TIME_MISSING"])
 
