@@ -66,7 +66,8 @@ class Case:
     delivered, deliverable
         Instances confirmed at the destinations / to be delivered.
     replaces
-        How many results of earlier revisions the destinations hold: what is made now says that it replaces them.
+        How many results of earlier revisions any destination holds, or were done where there is none: what is made
+        now says that it replaces them.
     superseded
         Discarded by pairing, which may come to want it again; what a person discarded stays so.
     """

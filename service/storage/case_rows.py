@@ -53,11 +53,17 @@ def select_cases() -> Select[Any]:
     confirmed = count.where(deliveries.c.state == DeliveryState.CONFIRMED.value)
     endings = (events.c.case_id == cases.c.case_id) & (events.c.kind == _S.DONE.value)
     done = select(func.count()).where(endings).correlate(cases).scalar_subquery()
+    # Done where there is no destination; else a PACS may hold what never became done, another being down.
+    finished = case((cases.c.state == _S.DONE.value, done - 1), else_=done)
+    earlier = (deliveries.c.case_id == cases.c.case_id) & (deliveries.c.revision < cases.c.revision)
+    arrived = deliveries.c.state.in_([DeliveryState.SENT.value, DeliveryState.CONFIRMED.value])
+    holding = select(func.count(deliveries.c.revision.distinct())).where(earlier, arrived).correlate(cases)
+    held = holding.scalar_subquery()
     return select(
         cases,
         confirmed.scalar_subquery().label("delivered"),
         count.scalar_subquery().label("deliverable"),
-        case((cases.c.state == _S.DONE.value, done - 1), else_=done).label("replaces"),
+        case((finished > held, finished), else_=held).label("replaces"),
     )
 
 

@@ -10,10 +10,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from service.cases import CaseState
+from service.errors import Reason
 from service.storage import schema
 from service.storage.database import connect
 from service.storage.instance_ledger import Recorded
 from service.storage.ledger import Ledger
+from service.storage.work_ledger import DeliveryState
 from tests.builders.kill_rig import KILLED, assert_done_once, prepare, read_log, run, start
 from tests.builders.old_ledger import assert_upgrade_tells_who_closed
 from tests.builders.postgresql import ACCOUNT, postgresql
@@ -57,6 +59,10 @@ def test_the_ledger_is_the_same_on_postgresql(urls: tuple[str, str]) -> None:
     ledger.cases.transition("c1", expected=[CaseState.QUEUED], to=CaseState.RUNNING, now=NOON)
     assert ledger.cases.interrupted("c1", now=NOON) == 1
     assert ledger.counts().cases[CaseState.RUNNING] == 1
+    ledger.deliveries.plan("c1", 1, ["A", "B"], ["9.1"], NOON)
+    ledger.deliveries.mark("c1", 1, "A", ["9.1"], DeliveryState.SENT, now=NOON)
+    ledger.cases.fail("c1", 1, [Reason(code="PEER_UNAVAILABLE", message="B")], retrying=True, now=NOON)
+    assert ledger.cases.requeue("c1", now=NOON).replaces == 1
     ledger.close()
 
 

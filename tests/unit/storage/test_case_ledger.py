@@ -93,6 +93,32 @@ def test_what_is_done_may_be_converted_anew_and_knows_what_it_replaces(ledger: L
     assert ledger.cases.case(CASE).replaces == 1
 
 
+@pytest.mark.parametrize("state", [DeliveryState.SENT, DeliveryState.CONFIRMED])
+def test_what_one_pacs_holds_while_another_is_down_is_replaced(ledger: Ledger, state: DeliveryState) -> None:
+    _open(ledger)
+    ledger.deliveries.plan(CASE, 1, ["A", "B"], ["9.1", "9.2"], NOON)
+    _walk(ledger, S.RUNNING, S.SENDING, outcome=CaseOutcome.PREDICTED)
+    ledger.deliveries.mark(CASE, 1, "A", ["9.1"], state, now=NOON)
+    ledger.cases.fail(CASE, 1, [WHY], retrying=True, now=NOON)
+    assert ledger.cases.case(CASE).replaces == 0
+    again = ledger.cases.correct(CASE, injection_time=NOON, hours_after_injection=1.2, now=NOON, text="corrected")
+    assert (again.revision, again.replaces) == (2, 1)
+    ledger.deliveries.plan(CASE, 2, ["A", "B"], ["9.3"], NOON)
+    _walk(ledger, S.RUNNING, S.SENDING, S.DONE, outcome=CaseOutcome.PREDICTED)
+    ledger.deliveries.mark(CASE, 2, "B", ["9.3"], state, now=NOON)
+    assert ledger.cases.case(CASE).replaces == 1
+    assert ledger.cases.requeue(CASE, now=NOON).replaces == 2
+
+
+def test_what_every_pacs_refused_or_lost_is_not_replaced(ledger: Ledger) -> None:
+    _open(ledger)
+    ledger.deliveries.plan(CASE, 1, ["A", "B"], ["9.1"], NOON)
+    _walk(ledger, S.RUNNING, S.SENDING, outcome=CaseOutcome.PREDICTED)
+    ledger.deliveries.mark(CASE, 1, "A", ["9.1"], DeliveryState.FAILED, now=NOON)
+    ledger.cases.fail(CASE, 1, [WHY], retrying=False, now=NOON)
+    assert ledger.cases.requeue(CASE, now=NOON).replaces == 0
+
+
 def test_a_retry_of_what_was_never_delivered_replaces_nothing(ledger: Ledger) -> None:
     _open(ledger)
     ledger.cases.fail(CASE, 1, [WHY], retrying=False, now=NOON)
