@@ -10,10 +10,11 @@ from typing import Protocol, TypeAlias
 
 import structlog
 
-from service.cases import Case, CaseEvent, CaseState, case_id_for
+from service.cases import Case, CaseState, case_id_for
 from service.dicom.records import InstanceHeader, SeriesSummary
 from service.dicom.verdicts import Held, Paired, Unpairable, Verdict, Waiting
 from service.errors import InputRefused, Reason
+from service.jobs.late_arrivals import LateArrivals
 from service.jobs.port import JobQueue
 from service.storage.identifiers import held_case_id
 from service.storage.instance_ledger import SeriesRow
@@ -23,7 +24,6 @@ from service.storage.waiting_ledger import WaitingSeries
 QUIET = timedelta(seconds=20)
 """How long nothing of a series may arrive before it is taken as ended when its geometry cannot tell."""
 _AGAIN = timedelta(seconds=5)
-_IN_WORK = frozenset({CaseState.RUNNING, CaseState.SENDING})
 _LACKING = frozenset({"BASELINE_MISSING", "PARTNER_MISSING"})
 _log = structlog.get_logger()
 
@@ -74,6 +74,7 @@ class Assembler:
         self._pair = pair
         self._quiet = quiet
         self._on_lacking = on_lacking
+        self._late = LateArrivals(ledger)
         self._looks: dict[str, _Look] = {}
         self._lock = Lock()
 
@@ -117,7 +118,7 @@ class Assembler:
         verdicts = tuple(self._pair(summaries, now, last_received=arrived))
         self._tell_lacking(verdicts, summaries)
         self._note_waiting(patient_key, verdicts, by_uid)
-        self._note_late_arrivals(rows, now)
+        self._late.note(rows, now)
         touched: list[Case] = []
         due: list[datetime] = []
         for verdict in verdicts:
@@ -128,7 +129,7 @@ class Assembler:
                 acted_on = self._act_on(verdict, patient_key, by_uid, now)
                 touched += acted_on
                 # What came while it was in work can only replace its result once there is one.
-                due += [now + _AGAIN for case in acted_on if self._in_work(case) and self._grew(case)]
+                due += [now + _AGAIN for case in acted_on if self._late.to_be_awaited(case)]
         # A series pairing has no use for may only be called so once it has ended.
         due += [row.last_received_at + self._quiet for row in rows if row.last_received_at + self._quiet > now]
         if due:
@@ -223,7 +224,7 @@ class Assembler:
                 instances=by_uid[found.follow_up_series_uid].n_instances,
                 now=now,
             )
-        if case.state is CaseState.DONE and not conflicts and self._grew(case):
+        if case.state is CaseState.DONE and not conflicts and self._late.of(case):
             text = "more of its series came after they were used; the new result replaces the earlier one"
             case = self._ledger.cases.requeue(case.case_id, now=now, text=text)
         return case
@@ -248,43 +249,6 @@ class Assembler:
             reasons=held.reasons,
             now=now,
         )
-
-    def _in_work(self, case: Case) -> bool:
-        """Whether it may come to be done by itself: also one whose delivery a PACS that is down holds up."""
-        retrying = case.state is CaseState.FAILED and self._ledger.cases.is_retrying(case.case_id)
-        return retrying or case.state in _IN_WORK
-
-    def _grew(self, case: Case) -> bool:
-        """Whether images came that its conversion did not have."""
-        used_at = _used_at(self._ledger.cases.events(case.case_id))
-        return used_at is not None and any(
-            stored.received_at > used_at
-            for uid in (case.baseline_series_uid, case.delayed_series_uid)
-            for stored in self._ledger.instances.instances_of(uid)
-        )
-
-    def _note_late_arrivals(self, rows: Sequence[SeriesRow], now: datetime) -> None:
-        """Put on record that a series grew after its case was converted."""
-        by_uid = {row.series_uid: row for row in rows}
-        for uid, case_ids in self._ledger.cases.consumers(by_uid).items():
-            for case_id in case_ids:
-                row = by_uid[uid]
-                events = self._ledger.cases.events(case_id)
-                used_at = _used_at(events)
-                if used_at is None or row.last_received_at <= used_at:
-                    continue
-                role = "baseline" if uid == self._ledger.cases.case(case_id).baseline_series_uid else "delayed"
-                text = (
-                    f"more of the {role} series came after it was used: "
-                    f"{row.n_instances} instances and {row.n_conflicts} conflicts now"
-                )
-                if all(event.text != text for event in events):
-                    self._ledger.cases.note(case_id, "late-arrival", text, now=now)
-
-
-def _used_at(events: Sequence[CaseEvent]) -> datetime | None:
-    """When the last conversion of a case read its series; None before the first."""
-    return next((event.at for event in reversed(events) if event.kind == CaseState.RUNNING.value), None)
 
 
 def _conflict_reason(count: int) -> Reason:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from service.cases import CaseOutcome
 from service.errors import PermanentError, Reason
+from service.storage.used_series import UsedSeries
 
 INDEX_NAME = "index.json"
 
@@ -32,11 +33,14 @@ class ConvertedPair:
         Why it was refused, or warnings that belong to a prediction.
     objects
         Everything to deliver, in this order.
+    used
+        The series as they were read.
     """
 
     outcome: CaseOutcome
     reasons: tuple[Reason, ...]
     objects: tuple[ResultObject, ...]
+    used: tuple[UsedSeries, ...] = ()
 
 
 def write_index(directory: Path, pair: ConvertedPair) -> None:
@@ -52,6 +56,7 @@ def write_index(directory: Path, pair: ConvertedPair) -> None:
             }
             for item in pair.objects
         ],
+        "used": [asdict(item) for item in pair.used],
     }
     (directory / INDEX_NAME).write_text(json.dumps(index, indent=1), encoding="utf-8")
 
@@ -70,6 +75,7 @@ def read_index(directory: Path) -> ConvertedPair:
             outcome=CaseOutcome(index["outcome"]),
             reasons=tuple(Reason(**reason) for reason in index["reasons"]),
             objects=tuple(_objects(directory, index["objects"])),
+            used=tuple(UsedSeries(**item) for item in index.get("used", ())),  # earlier versions wrote none
         )
     except (OSError, ValueError, KeyError, TypeError) as fault:
         raise PermanentError(f"the result index cannot be read ({type(fault).__name__}); retry the case") from fault

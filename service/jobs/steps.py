@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +16,7 @@ from service.jobs.results import ConvertedPair, ResultObject, read_index, write_
 from service.storage.case_rows import IllegalTransition
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
+from service.storage.used_series import UsedSeries
 from service.storage.work_ledger import DeliveryState
 
 MAX_INTERRUPTIONS = 3
@@ -103,6 +104,7 @@ class LedgerCaseSteps:
             case = self._move(case, CaseState.RUNNING, text=f"revision {revision}")
         directory = self._spool.publish_result(case_id, revision, lambda draft: self._build(case, draft))
         pair = read_index(directory)
+        self._ledger.used.record(case_id, revision, pair.used, self._now())
         uids = [item.sop_instance_uid for item in pair.objects]
         self._ledger.deliveries.plan(case_id, revision, self._destinations, uids, self._now())
         self._to_sending(self._current(case_id, revision), pair)
@@ -222,7 +224,11 @@ class LedgerCaseSteps:
         pair = self._convert_pair(case, baseline, delayed, draft)
         if pair.outcome is CaseOutcome.FAILED:
             raise PermanentError("the conversion reported a failure; see the log")
-        write_index(draft, pair)
+        used = (
+            UsedSeries.of(case.baseline_series_uid, baseline),
+            UsedSeries.of(case.delayed_series_uid, delayed),
+        )
+        write_index(draft, replace(pair, used=used))
 
     def _open_deliveries(
         self, case: Case, destination: str, states: Collection[DeliveryState]

@@ -16,6 +16,7 @@ from service.storage.follow_up_ledger import FollowUpLedger
 from service.storage.instance_ledger import InstanceLedger
 from service.storage.retention import Retention
 from service.storage.spool import Spool
+from service.storage.used_series import UsedSeriesLedger
 from service.storage.waiting_ledger import WaitingLedger
 from service.storage.work_ledger import DeliveryLedger, DeliveryState
 from service.storage.worker_ledger import LeaseLedger, WorkerLedger
@@ -40,7 +41,7 @@ class Ledger:
 
     Attributes
     ----------
-    instances, cases, deliveries, follow_ups, waiting, commitments, workers, leases
+    instances, cases, used, deliveries, follow_ups, waiting, commitments, workers, leases
         Each method of these is one transaction and raises `StorageUnavailable` when it fails.
     """
 
@@ -48,6 +49,7 @@ class Ledger:
         self._engine = engine
         self.instances = InstanceLedger(engine)
         self.cases = CaseLedger(engine)
+        self.used = UsedSeriesLedger(engine)
         self.deliveries = DeliveryLedger(engine)
         self.follow_ups = FollowUpLedger(engine)
         self.waiting = WaitingLedger(engine)

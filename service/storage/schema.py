@@ -147,6 +147,17 @@ deliveries = Table(
     Column("updated_at", Instant, nullable=False),
 )
 
+used_series = Table(
+    "used_series",
+    metadata,
+    Column("case_id", CASE_ID, ForeignKey("cases.case_id"), primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("series_uid", UID, primary_key=True),
+    Column("instances", Integer, nullable=False),
+    Column("digest", HASH, nullable=False),  # of the SOP Instance UIDs, sorted
+    Column("used_at", Instant, nullable=False),
+)
+
 follow_ups = Table(
     "follow_ups",
     metadata,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from service.jobs.assembler import Assembler
 from service.jobs.memory_queue import MemoryQueue
 from service.jobs.retry import RetryPolicy
 from service.storage.ledger import Ledger
+from service.storage.used_series import UsedSeries
 from tests.builders.received import NOON, make_stored, series_uid
 from tests.builders.scripted_steps import ScriptedSteps
 from tests.builders.t1_series import INJECTION, after, t1_headers
@@ -75,6 +76,17 @@ class Site:
         for state in states:
             outcome = CaseOutcome.PREDICTED if state is CaseState.SENDING else None
             self.ledger.cases.transition(CASE, expected=tuple(CaseState), to=state, outcome=outcome, now=at)
+
+    def read(self) -> tuple[UsedSeries, ...]:
+        """The series of that case, as a conversion would read them now."""
+        return tuple(
+            UsedSeries.of(uid, self.ledger.instances.instances_of(uid)) for uid in (series_uid(1), series_uid(2))
+        )
+
+    def publish(self, used: Collection[UsedSeries], at: datetime) -> None:
+        """Have its running conversion end, made from these images."""
+        self.ledger.used.record(CASE, self.case().revision, used, at)
+        self.move(CaseState.SENDING, at=at)
 
     def held(self) -> list[str]:
         """What is held, by the first reason of each."""

@@ -15,6 +15,7 @@ from service.storage import schema
 from service.storage.database import connect
 from service.storage.instance_ledger import Recorded
 from service.storage.ledger import Ledger
+from service.storage.used_series import UsedSeries
 from service.storage.work_ledger import DeliveryState
 from tests.builders.kill_rig import KILLED, assert_done_once, prepare, read_log, run, start
 from tests.builders.old_ledger import assert_upgrade_tells_who_closed
@@ -63,6 +64,10 @@ def test_the_ledger_is_the_same_on_postgresql(urls: tuple[str, str]) -> None:
     ledger.deliveries.mark("c1", 1, "A", ["9.1"], DeliveryState.SENT, now=NOON)
     ledger.cases.fail("c1", 1, [Reason(code="PEER_UNAVAILABLE", message="B")], retrying=True, now=NOON)
     assert ledger.cases.requeue("c1", now=NOON).replaces == 1
+    used = UsedSeries.of(series_uid(1), ledger.instances.instances_of(series_uid(1)))
+    for _ in range(2):
+        ledger.used.record("c1", 1, [used], NOON)
+    assert ledger.used.of("c1", 1) == {series_uid(1): used}
     ledger.close()
 
 

@@ -211,7 +211,9 @@ def _grown_in_work(bench: Bench) -> None:
 
 def test_a_series_that_grows_after_it_was_used_is_put_on_record(bench: Bench) -> None:
     _grown_in_work(bench)
-    for second in (4, 5, 30):
+    bench.assembler.tick(seconds(4))
+    bench.ledger.cases.transition(CASE, expected=[CaseState.RUNNING], to=CaseState.SENDING, now=seconds(8))
+    for second in (9, 10, 30):
         bench.assembler.tick(seconds(second))
     late = [event.text for event in bench.ledger.cases.events(CASE) if event.kind == "late-arrival"]
     assert late == ["more of the delayed series came after it was used: 2 instances and 0 conflicts now"]

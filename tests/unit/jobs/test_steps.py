@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -11,11 +12,12 @@ from service.errors import PeerUnavailable, PermanentError, Reason
 from service.jobs.memory_queue import MemoryQueue
 from service.jobs.port import CaseSuperseded
 from service.jobs.recovery import Sweeper, resubmit_unfinished
-from service.jobs.results import ConvertedPair, ResultObject, read_index
+from service.jobs.results import INDEX_NAME, ConvertedPair, ResultObject, read_index
 from service.jobs.retry import RetryPolicy
 from service.jobs.steps import MAX_INTERRUPTIONS, LedgerCaseSteps, SendResult
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
+from service.storage.used_series import UsedSeries
 from tests.builders.received import NOON, make_header, series_uid, spool_one
 
 CASE = case_id_for(series_uid(1), series_uid(2))
@@ -188,6 +190,36 @@ def test_a_published_result_is_found_again_and_not_made_twice(hospital: Hospital
     assert hospital.n_conversions == 1
     index = read_index(hospital.spool.result_path(CASE, 1))
     assert [item.path.exists() for item in index.objects] == [True, True]
+
+
+def test_which_images_a_result_was_made_from_is_on_record_and_stays_so(hospital: Hospital) -> None:
+    uids = (series_uid(1), series_uid(2))
+    read = {uid: UsedSeries.of(uid, hospital.ledger.instances.instances_of(uid)) for uid in uids}
+    hospital.steps.convert(CASE, 1)
+    assert hospital.ledger.used.of(CASE, 1) == read
+    assert [used.instances for used in read.values()] == [1, 1]
+    late = make_header(2, 2)
+    hospital.ledger.instances.record(spool_one(hospital.spool, late), late)
+    hospital.steps.convert(CASE, 1)  # as after a restart: the result is there
+    assert hospital.ledger.used.of(CASE, 1) == read
+    assert hospital.ledger.used.of(CASE, 2) == {}
+
+
+def test_which_images_were_used_is_found_again_with_the_result_when_the_ledger_is_lost(hospital: Hospital) -> None:
+    hospital.steps.convert(CASE, 1)
+    read = hospital.ledger.used.of(CASE, 1)
+    index = read_index(hospital.spool.result_path(CASE, 1))
+    assert {used.series_uid: used for used in index.used} == read
+
+
+def test_the_index_of_an_earlier_version_is_read_without_what_was_used(hospital: Hospital) -> None:
+    hospital.steps.convert(CASE, 1)
+    path = hospital.spool.result_path(CASE, 1) / INDEX_NAME
+    index = json.loads(path.read_text())
+    del index["used"]
+    path.chmod(0o600)
+    path.write_text(json.dumps(index))
+    assert read_index(path.parent).used == ()
 
 
 def test_a_conversion_that_keeps_ending_its_worker_is_given_to_a_person(hospital: Hospital) -> None:
