@@ -14,6 +14,7 @@ from service.cases import Case, CaseState
 from service.comparing import Comparing
 from service.config import Config
 from service.delivery import Delivery
+from service.dicom.injection import InjectionTimes
 from service.dicom.pairing import pair
 from service.dicom.records import SeriesSummary
 from service.dicom.summaries import summarise
@@ -32,6 +33,8 @@ from service.network.commitment import Commitments
 from service.network.storage_scp import Receive
 from service.priors import Priors
 from service.rounds import Turn
+from service.storage.case_ledger import CaseLedger
+from service.storage.identifiers import patient_key_of
 from service.stores import Stores
 from service.wiring import converter_with, follow_up_judge, pairing_policy
 
@@ -123,10 +126,7 @@ class Working:
         def pair_up(
             series: Sequence[SeriesSummary], now: datetime, /, *, last_received: Mapping[str, datetime]
         ) -> Sequence[Verdict]:
-            uids = {item.series_instance_uid for item in series}
-            taken = {case_id for ids in self._ledger.cases.consumers(uids).values() for case_id in ids}
-            told = released_times((self._ledger.cases.case(case_id) for case_id in sorted(taken)), uids)
-            times = replace(injection_file.times(), by_series=told)
+            times = with_times_of_cases(injection_file.times(), self._ledger.cases, series)
             return pair(series, now, policy=policy, injection_times=times, last_received=last_received)
 
         return Housekeeping(
@@ -171,6 +171,30 @@ class Working:
         recovered = self._receiver.recover()
         if recovered.recorded or recovered.rejected:
             _log.info("spool recovered", recorded=recovered.recorded, rejected=recovered.rejected)
+
+
+def with_times_of_cases(told: InjectionTimes, ledger: CaseLedger, series: Sequence[SeriesSummary]) -> InjectionTimes:
+    """The table's injection times and those that the ledger knows of the same patient."""
+    uids = {item.series_instance_uid for item in series}
+    keys = sorted({patient_key_of(item.header) for item in series})
+    taken = {case_id for ids in ledger.consumers(uids).values() for case_id in ids}
+    return replace(
+        told,
+        by_series=released_times((ledger.case(case_id) for case_id in sorted(taken)), uids),
+        earlier=earlier_times((case for key in keys for case in ledger.of_patient(key)), uids),
+    )
+
+
+def earlier_times(cases: Iterable[Case], series_uids: Collection[str]) -> frozenset[datetime]:
+    """Injection times of cases whose delayed series retention has removed; also where a person gave the case up."""
+    return frozenset(
+        case.injection_time
+        for case in cases
+        if case.injection_time
+        and case.state is not CaseState.HELD
+        and not case.superseded
+        and case.delayed_series_uid not in series_uids
+    )
 
 
 def released_times(cases: Iterable[Case], series_uids: Collection[str]) -> dict[str, datetime]:

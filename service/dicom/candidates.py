@@ -75,7 +75,9 @@ def time_line(series: Iterable[SeriesSummary], times: InjectionTimes, policy: Pa
     ordered = sorted(dated, key=lambda item: (clock.of(item), item.series_instance_uid))
     reach = timedelta(hours=max(policy.washout_h, *(point.latest_h for point in policy.time_points), 0.0))
     own = _own_injections(ordered, times, clock, reach)
-    known = sorted({*own.values(), *_tabled(ordered, times)}, key=lambda moment: (clock.at(moment), str(moment)))
+    known = sorted(
+        {*own.values(), *_tabled(ordered, times), *times.earlier}, key=lambda moment: (clock.at(moment), str(moment))
+    )
     candidates = []
     for item in ordered:
         at = clock.of(item)
@@ -106,7 +108,7 @@ def _own_injections(
 ) -> dict[str, datetime]:
     """Injections that are said for a series, or stated in its header; in order of acquisition."""
     own: dict[str, datetime] = {}
-    stated: list[datetime] = []
+    stated = sorted(times.earlier, key=lambda moment: (clock.at(moment), str(moment)))
     for item in ordered:
         said = said_for(item, None, times)
         start = contrast_start_of(item) if said is None else None

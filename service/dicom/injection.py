@@ -57,11 +57,15 @@ class InjectionTimes:
         Said by a person who released a case, by the Series Instance UID of its delayed series.
     table
         The site's table, see `read_injection_table`.
+    earlier
+        Of the patient's cases of which the delayed series is no longer at hand. They are no series' own time, but
+        what was injected then may still show.
     """
 
     explicit: datetime | None = None
     by_series: Mapping[str, datetime] = field(default_factory=dict)
     table: InjectionTable = field(default_factory=dict)
+    earlier: frozenset[datetime] = frozenset()
 
 
 def injection_time_for(

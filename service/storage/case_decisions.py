@@ -12,7 +12,7 @@ from sqlalchemy import Connection, insert, select, update
 from service.cases import Case, CaseState, case_id_for
 from service.errors import PermanentError
 from service.storage import case_rows, schema
-from service.storage.case_rows import IllegalTransition
+from service.storage.case_rows import TRANSITIONS, IllegalTransition
 
 _S = CaseState
 
@@ -86,6 +86,15 @@ def queue_anew(connection: Connection, case_id: str, now: datetime, text: str, *
     }
     connection.execute(update(schema.cases).where(schema.cases.c.case_id == case_id).values(**values))
     case_rows.note(connection, case_id, now, _S.QUEUED.value, text)
+    return case_rows.get(connection, case_id)
+
+
+def discard(connection: Connection, case_id: str, now: datetime, text: str) -> Case:
+    """Close a case that is not done, for good."""
+    found = case_rows.get(connection, case_id, for_update=True)
+    if _S.DISCARDED not in TRANSITIONS[found.state]:
+        raise IllegalTransition(case_id, found.state, _S.DISCARDED)
+    case_rows.close(connection, case_id, now, text)
     return case_rows.get(connection, case_id)
 
 

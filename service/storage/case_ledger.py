@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, func, insert, select, update
 from service.cases import Case, CaseEvent, CaseOutcome, CaseState
 from service.errors import Reason
 from service.storage import case_rows, schema
-from service.storage.case_decisions import Supplied, queue_anew, release_held, supersede_held
+from service.storage.case_decisions import Supplied, discard, queue_anew, release_held, supersede_held
 from service.storage.case_rows import TRANSITIONS, UNFINISHED, IllegalTransition
 from service.storage.database import reading, writing
 
@@ -246,15 +246,7 @@ class CaseLedger:
         ------
         UnknownCase, IllegalTransition
         """
-
-        def work(connection: Connection) -> Case:
-            found = case_rows.get(connection, case_id, for_update=True)
-            if _S.DISCARDED not in TRANSITIONS[found.state]:
-                raise IllegalTransition(case_id, found.state, _S.DISCARDED)
-            case_rows.close(connection, case_id, now, text)
-            return case_rows.get(connection, case_id)
-
-        return writing(self._engine, work)
+        return writing(self._engine, lambda connection: discard(connection, case_id, now, text))
 
     def supersede(self, patient_key: str, *, keep: Collection[str], now: datetime) -> None:
         """Close a patient's held cases but those to keep; `open` and `release` may take them up again."""
@@ -292,6 +284,14 @@ class CaseLedger:
             query = query.where(schema.cases.c.outcome == outcome.value)
         with reading(self._engine) as connection:
             return tuple(case_rows.case_of(row) for row in connection.execute(query.limit(limit)).mappings())
+
+    def of_patient(self, patient_key: str) -> tuple[Case, ...]:
+        """Every case there ever was under a patient key, the oldest first."""
+        table = schema.cases
+        query = case_rows.select_cases().where(table.c.patient_key == patient_key)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query.order_by(table.c.created_at, table.c.case_id)).mappings()
+            return tuple(case_rows.case_of(row) for row in rows)
 
     def unfinished(self) -> tuple[Case, ...]:
         """Cases that the queue must have: queued, running, sending, or failed and still retrying."""

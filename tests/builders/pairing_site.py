@@ -18,6 +18,7 @@ from service.jobs.memory_queue import MemoryQueue
 from service.jobs.retry import RetryPolicy
 from service.storage.ledger import Ledger
 from service.storage.used_series import UsedSeries
+from service.working import with_times_of_cases
 from tests.builders.received import NOON, make_stored, series_uid
 from tests.builders.scripted_steps import ScriptedSteps
 from tests.builders.t1_series import INJECTION, after, t1_headers
@@ -51,7 +52,8 @@ class Site:
     def _pair(
         self, series: Sequence[SeriesSummary], now: datetime, /, *, last_received: Mapping[str, datetime]
     ) -> Sequence[Verdict]:
-        return pair(series, now, policy=POLICY, injection_times=self._times, last_received=last_received)
+        times = with_times_of_cases(self._times, self.ledger.cases, series)
+        return pair(series, now, policy=POLICY, injection_times=times, last_received=last_received)
 
     def tell(self, injection: datetime | None) -> None:
         """Set the patient's row of the table; None for no row."""
