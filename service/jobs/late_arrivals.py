@@ -53,13 +53,13 @@ class LateArrivals:
                     self._ledger.cases.note(case_id, "late-arrival", text, now=now)
 
     def _of_series(self, case: Case, uid: str) -> bool:
-        there = self._ledger.instances.instances_of(uid)
         used = self._ledger.used.of(case.case_id, case.revision)
         if uid in used:
-            return used[uid].lacks_some_of(UsedSeries.of(uid, there))
+            return used[uid].lacks_some_of(UsedSeries.of(uid, self._ledger.instances.sop_instance_uids_of(uid)))
         if case.state in (_S.QUEUED, _S.RUNNING):  # its conversion is to come, or under way
             return False
         used_at = self._used_at(case)
+        there = self._ledger.instances.instances_of(uid)
         return used_at is not None and any(stored.received_at > used_at for stored in there)
 
     def _conflicts_of(self, case: Case, row: SeriesRow) -> bool:

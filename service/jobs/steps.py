@@ -225,8 +225,8 @@ class LedgerCaseSteps:
         if pair.outcome is CaseOutcome.FAILED:
             raise PermanentError("the conversion reported a failure; see the log")
         used = (
-            UsedSeries.of(case.baseline_series_uid, baseline),
-            UsedSeries.of(case.delayed_series_uid, delayed),
+            UsedSeries.of(case.baseline_series_uid, (stored.sop_instance_uid for stored in baseline)),
+            UsedSeries.of(case.delayed_series_uid, (stored.sop_instance_uid for stored in delayed)),
         )
         write_index(draft, replace(pair, used=used))
 

@@ -132,6 +132,13 @@ class InstanceLedger:
         with reading(self._engine) as connection:
             return tuple(_stored(row) for row in connection.execute(query).mappings())
 
+    def sop_instance_uids_of(self, series_uid: str) -> tuple[str, ...]:
+        """SOP Instance UIDs of `instances_of`, sorted; without reading the rest of their rows."""
+        table = schema.instances
+        query = select(table.c.sop_instance_uid).where(table.c.series_uid == series_uid, table.c.conflict.is_(False))
+        with reading(self._engine) as connection:
+            return tuple(sorted(connection.scalars(query)))
+
     def usable(self, sop_instance_uid: str) -> StoredInstance | None:
         """The content that stands for a SOP Instance UID, or None when nothing of it has been recorded."""
         table = schema.instances

@@ -10,7 +10,6 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine, insert, select
 
-from service.dicom.records import StoredInstance
 from service.storage import schema
 from service.storage.database import reading, writing
 
@@ -30,9 +29,9 @@ class UsedSeries:
     digest: str
 
     @classmethod
-    def of(cls, series_uid: str, instances: Iterable[StoredInstance]) -> UsedSeries:
+    def of(cls, series_uid: str, sop_instance_uids: Iterable[str]) -> UsedSeries:
         """What there is of a series; the order of the instances is of no account."""
-        uids = sorted({stored.sop_instance_uid for stored in instances})
+        uids = sorted(set(sop_instance_uids))
         digest = hashlib.sha256(json.dumps(uids).encode()).hexdigest()
         return cls(series_uid=series_uid, instances=len(uids), digest=digest)
 

@@ -82,7 +82,8 @@ class Site:
     def read(self) -> tuple[UsedSeries, ...]:
         """The series of that case, as a conversion would read them now."""
         return tuple(
-            UsedSeries.of(uid, self.ledger.instances.instances_of(uid)) for uid in (series_uid(1), series_uid(2))
+            UsedSeries.of(uid, self.ledger.instances.sop_instance_uids_of(uid))
+            for uid in (series_uid(1), series_uid(2))
         )
 
     def publish(self, used: Collection[UsedSeries], at: datetime) -> None:

@@ -64,7 +64,7 @@ def test_the_ledger_is_the_same_on_postgresql(urls: tuple[str, str]) -> None:
     ledger.deliveries.mark("c1", 1, "A", ["9.1"], DeliveryState.SENT, now=NOON)
     ledger.cases.fail("c1", 1, [Reason(code="PEER_UNAVAILABLE", message="B")], retrying=True, now=NOON)
     assert ledger.cases.requeue("c1", now=NOON).replaces == 1
-    used = UsedSeries.of(series_uid(1), ledger.instances.instances_of(series_uid(1)))
+    used = UsedSeries.of(series_uid(1), ledger.instances.sop_instance_uids_of(series_uid(1)))
     for _ in range(2):
         ledger.used.record("c1", 1, [used], NOON)
     assert ledger.used.of("c1", 1) == {series_uid(1): used}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from service.cases import CaseState
+from service.cases import Case, CaseOutcome, CaseState
+from service.dicom.records import StoredInstance
 from service.errors import Reason
+from service.jobs.results import ConvertedPair
+from service.jobs.steps import LedgerCaseSteps
 from service.storage.spool import Spool
 from tests.builders.pairing_site import CASE, SLICES, Site, scan, soon
 from tests.builders.received import NOON
@@ -137,3 +140,33 @@ def test_a_conversion_that_was_resumed_and_read_every_slice_is_not_done_twice(si
     site.look(*_every_5_s(soon(seconds=96), soon(seconds=200)))
     assert (site.case().state, site.case().revision) == (S.DONE, 1)
     assert site.ledger.instances.patients_with_unsettled_series() == ()
+
+
+def test_an_image_that_was_on_its_way_when_the_conversion_read_its_series_is_not_lost(site: Site, spool: Spool) -> None:
+    """With the worker's own steps: it was received before the conversion began, and recorded after it had read."""
+
+    def convert(
+        case: Case, baseline: Sequence[StoredInstance], delayed: Sequence[StoredInstance], into: Path
+    ) -> ConvertedPair:
+        if case.revision == 1:
+            site.receive(scan(2, 1.5, range(75, 80)), soon(seconds=39))
+        read.append((len(baseline), len(delayed)))
+        return ConvertedPair(outcome=CaseOutcome.PREDICTED, reasons=(), objects=())
+
+    read: list[tuple[int, int]] = []
+    steps = LedgerCaseSteps(
+        site.ledger,
+        spool,
+        convert_pair=convert,
+        send=lambda destination, objects: [],
+        confirm=lambda destination, objects: {},
+        destinations=[],
+        now=lambda: soon(seconds=40),
+    )
+    _pair_up(site)
+    for revision in (1, 2):
+        assert (site.case().state, site.case().revision) == (S.QUEUED, revision)
+        steps.convert(CASE, revision)
+        steps.close(CASE, revision)
+        site.look(*_every_5_s(soon(seconds=41), soon(seconds=100)))
+    assert (site.case().state, read) == (S.DONE, [(75, 75), (75, 80)])

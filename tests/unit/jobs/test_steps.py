@@ -194,7 +194,7 @@ def test_a_published_result_is_found_again_and_not_made_twice(hospital: Hospital
 
 def test_which_images_a_result_was_made_from_is_on_record_and_stays_so(hospital: Hospital) -> None:
     uids = (series_uid(1), series_uid(2))
-    read = {uid: UsedSeries.of(uid, hospital.ledger.instances.instances_of(uid)) for uid in uids}
+    read = {uid: UsedSeries.of(uid, hospital.ledger.instances.sop_instance_uids_of(uid)) for uid in uids}
     hospital.steps.convert(CASE, 1)
     assert hospital.ledger.used.of(CASE, 1) == read
     assert [used.instances for used in read.values()] == [1, 1]
