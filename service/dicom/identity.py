@@ -52,12 +52,15 @@ def series_number(source_number: int | None, role: str) -> int:
 
 
 def software_versions(facts: DerivationFacts) -> list[str]:
-    """Software Versions (0018,1020): the software, the model, and the hash of the model's file."""
+    """Software Versions (0018,1020): the software, the hash of the model's file, and the model.
+
+    The hash fills a value to its last letter, so it is not the last: an odd length is padded there, and readers count that.
+    """
     model = facts.model
     return [
         f"csf24 {facts.software_version}"[:_LO_LENGTH],
-        f"{model.name} {model.version}"[:_LO_LENGTH],
         model.sha256[:_LO_LENGTH],
+        f"{model.name} {model.version}"[: _LO_LENGTH - 1],
     ]
 
 

@@ -68,7 +68,7 @@ def test_contributing_equipment_names_model_version_and_hash_and_no_place():
 
     assert (item.PurposeOfReferenceCodeSequence[0].CodeValue, item.Manufacturer) == ("109102", "csf24")
     assert item.ManufacturerModelName == MODEL.name
-    assert list(item.SoftwareVersions) == ["csf24 0.1.0", "volume3d 0.1.0", MODEL.sha256]
+    assert list(item.SoftwareVersions) == ["csf24 0.1.0", MODEL.sha256, "volume3d 0.1.0"]
     assert "SIMULATED" not in item.ContributionDescription
     assert not {"StationName", "InstitutionName", "DeviceSerialNumber"} & {e.keyword for e in item}
 
