@@ -99,6 +99,11 @@ def convert(
     except KeyboardInterrupt:
         console.print(f"interrupted after {len(rows)} cases; the same command goes on from there", highlight=False)
         raise typer.Exit(_EXIT_INTERRUPTED) from None
+    except OSError as fault:  # of the folder as a whole; what befalls one case is in its report
+        raise UsageError(
+            f"{fault.filename or out}: {fault.strerror}; accepted: a folder that can be written, with room in it; "
+            f"{len(rows)} cases are done, and the same command goes on from there"
+        ) from fault
     if as_json:
         typer.echo(json.dumps([report for _, report, _ in rows], indent=2))
     else:

@@ -54,7 +54,7 @@ def series_number(source_number: int | None, role: str) -> int:
 def software_versions(facts: DerivationFacts) -> list[str]:
     """Software Versions (0018,1020): the software, the hash of the model's file, and the model.
 
-    The hash fills a value to its last letter, so it is not the last: there an odd length is padded, and readers count it.
+    The hash fills a value to its last letter, so it is not the last: there an odd length is padded, which counts.
     """
     model = facts.model
     return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import zipfile
 from collections.abc import Callable, Iterator
@@ -368,3 +369,22 @@ def test_a_bids_dataset_that_cannot_be_written_is_told_before_anything_is_conver
     status, _, said = convert("src", "--out", "results", "--bids")
     assert (status, "--bids: results/bids: Is a directory; accepted: a folder that can be written" in said) == (2, True)
     assert conversions(tmp_path / "journal") == []
+
+
+def test_a_disk_that_fills_up_at_the_end_is_said_and_the_cases_are_kept(
+    convert: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case_id = small_pair(tmp_path / "src")
+
+    def full(_rows: object, path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("service.batch.summary.write_summary", full)
+        status, _, err = convert("src", "--out", "results")
+    assert status == 2
+    assert "summary.csv: No space left on device; accepted: a folder" in " ".join(err.split())
+    assert "1 cases are done" in " ".join(err.split())
+
+    assert convert("src", "--out", "results")[0] == 0
+    assert conversions(tmp_path / "journal") == [case_id]
