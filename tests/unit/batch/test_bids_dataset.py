@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,10 @@ class BrighterBy(ToldConverter):
     def convert_dicom(self, pair: DicomPair) -> Conversion:
         return self._with_volumes(super().convert_dicom(pair), ramp_volume("axial", (4, 5, 6), (2.0, 2.0, 2.0)))
 
-    def convert_volumes(self, facts: CaseFacts, pair: VolumePair, reasons: Sequence[Reason] = ()) -> Conversion:
-        found = super().convert_volumes(facts, pair, reasons)
+    def convert_volumes(
+        self, facts: CaseFacts, pair: VolumePair, reasons: Sequence[Reason] = (), *, made_at: datetime
+    ) -> Conversion:
+        found = super().convert_volumes(facts, pair, reasons, made_at=made_at)
         return self._with_volumes(found, pair.baseline)
 
     def _with_volumes(self, found: Conversion, baseline: Volume) -> Conversion:
