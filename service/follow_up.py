@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from service.dicom.headers import parse_header
 from service.dicom.matches import obstacles_of
@@ -74,12 +75,12 @@ class FollowUpJudge:
         if received.volumes is None or received.rejections:
             raise InputRefused(*received.rejections)
         volumes = received.volumes
+        summary = summarise([parse_header(content) for content in follow_up])
+        hours = self._still_due(received.sources[0].summary, summary, pair.injection_time)
         course = Examination(clock=self._clock, fallback=self._fallback)
         found = examine(volumes.baseline, volumes.delayed, course)
         by_fat_alone(course.reference)
         restored = predict(found, self._predictor, course)
-        summary = summarise([parse_header(content) for content in follow_up])
-        hours = self._still_due(pair, summary)
         later = read_series_from_bytes(follow_up, summary)
         acquired = examine_later(found.baseline, later.volume, found.anatomy, Examination(clock=self._clock))
         header, manifest = summary.header, self._predictor.manifest
@@ -94,13 +95,14 @@ class FollowUpJudge:
             hours=hours,
         )
 
-    def _still_due(self, pair: DicomPair, later: SeriesSummary) -> float | None:
+    def _still_due(
+        self, baseline: SeriesSummary, later: SeriesSummary, injection_time: datetime | None
+    ) -> float | None:
         """Hours after the injection as it is known now, which a person may have corrected since the scan was noted."""
         if self._policy.follow_up is None:
             return None
         then = replace(self._policy, delayed=self._policy.follow_up)
-        baseline = summarise([parse_header(content) for content in pair.baseline])
-        check = check_pair(baseline, later, injection_time=pair.injection_time, policy=then)
+        check = check_pair(baseline, later, injection_time=injection_time, policy=then)
         if obstacles := obstacles_of(check):
             raise InputRefused(*obstacles)
         return check.hours_after_injection

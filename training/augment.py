@@ -15,7 +15,7 @@ def augment(tensor: Tensor, target: Tensor, weight: Tensor, per_time: int) -> tu
     """Jittered copies; uses torch's own generator.
 
     The answer is in units of the baseline's fat reference, so an error of that reference scales
-    it with the baseline; an error of a later one changes that one's channels alone.
+    all with the baseline; a later one's drift against it changes that one's channels alone.
 
     Parameters
     ----------

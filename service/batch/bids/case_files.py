@@ -33,7 +33,8 @@ _NOT_HANDED_ON = (
     "baseline", "delayed", "other_series", "injection_time",  # UIDs and dates
     "timings_s", "outputs", "request",  # of the run, not of the result
 )  # fmt: skip
-_PLANES = ("Sagittal", "Axial")
+PLANES = ("Sagittal", "Axial")
+"""Of single slices, in the order of the volumes; the end of ``desc``."""
 _NOT_ACQUIRED = "PREDICTED by a model, NOT ACQUIRED."
 _FAT_UNITS = "orbital fat signal of the baseline (1 = as bright as it)"
 
@@ -117,7 +118,7 @@ def _images(report: Json, course: Outcome) -> Iterator[_Image]:
     restored, reference = course.restored, course.reference
     if restored is None or reference is None:
         raise ValueError("a prediction without its volumes")
-    planes = ("",) if len(restored.predicted) == 1 else _PLANES
+    planes = ("",) if len(restored.predicted) == 1 else PLANES
     for plane, volume in zip(planes, restored.predicted, strict=True):
         yield _Image(
             desc=f"predicted24h{plane}",

@@ -11,7 +11,7 @@ from io import StringIO
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from service.batch.bids.case_files import write_json, write_text
+from service.batch.bids.case_files import PLANES, write_json, write_text
 from service.batch.bids.labels import BidsLabels
 from service.batch.bids.target import DESCRIPTION_NAME, GENERATOR, REPORT_SUFFIX, BidsTarget, case_reports
 from service.cases import CaseOutcome
@@ -48,7 +48,6 @@ _DESCRIPTIONS = {
     "increase24hLower": "its lower bound by the model's interval",
     "increase24hUpper": "its upper bound by the model's interval",
 }
-_OF_PLANES = ("Sagittal", "Axial")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -83,7 +82,7 @@ def describe_dataset(target: BidsTarget, software_version: str) -> None:
     write_text(_readme().render(simulated=simulated, models=models), target.root / _README_NAME)
     write_text(f"*{REPORT_SUFFIX}\n", target.root / ".bidsignore")  # BIDS has no name for them yet
     _write_tables(target, found)
-    slices = [(f"{desc}{plane}", f"{words}; {plane.lower()} slice") for plane in _OF_PLANES
+    slices = [(f"{desc}{plane}", f"{words}; {plane.lower()} slice") for plane in PLANES
               for desc, words in _DESCRIPTIONS.items()]  # fmt: skip
     lines = [(f"desc-{desc}", words) for desc, words in (*_DESCRIPTIONS.items(), *slices)]
     write_text(_tsv(("desc_id", "description"), lines), target.root / "descriptions.tsv")
